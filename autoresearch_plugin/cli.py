@@ -1,0 +1,251 @@
+"""The console script `autoresearch`: thin verbs over the ledger and pure modules."""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import os
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoresearch_plugin.errors import AutoresearchError, LedgerError, SettingsError
+
+if TYPE_CHECKING:
+    from autoresearch_plugin.ledger import Ledger, Row
+    from autoresearch_plugin.settings import Settings
+
+DESCRIPTION = """\
+Look at what `pytest --autoresearch` did, and at what it would do.
+The work itself is done by pytest: pytest --autoresearch -n auto."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code (0 fine, 1 not fine, 2 usage)."""
+    options = _parser().parse_args(arguments)
+    try:
+        for line in options.run(options):
+            print(line)
+        sys.stdout.flush()
+    except AutoresearchError as error:
+        print(f"autoresearch: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `| head` has seen enough; nor may the exit flush fail
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return int(getattr(options, "exit", 0))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "autoresearch",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--root", type=Path, default=Path(), help="project directory")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    for name, run, help_text in (
+        ("doctor", doctor, "check this machine and this project, with a fix per fault"),
+        ("log", log, "all candidates, a line each"),
+        ("show", show, "one candidate: verdict, runs, and its patch with --patch"),
+        ("prompt", prompt, "print what the proposer would be told now"),
+        ("rejudge", rejudge, "how many keeps of a results.tsv are probably noise"),
+    ):
+        verb = verbs.add_parser(name, help=help_text, description=help_text)
+        verb.set_defaults(run=run)
+        if name == "show":
+            verb.add_argument("number", type=int, help="number of the candidate")
+            verb.add_argument("--patch", action="store_true", help="only its diff")
+        if name == "rejudge":
+            verb.add_argument("file", type=Path, help="autoresearch's results.tsv")
+    return parser
+
+
+# ----------------------------------------------------------------------- verbs
+
+
+def log(options: argparse.Namespace) -> Iterator[str]:
+    """All candidates of the ledger, newest last."""
+    with closing(_ledger(options.root)) as ledger:
+        rows = ledger.candidates()
+    if not rows:
+        yield "no candidates yet: write one in experiments/ or run make research."
+    for row in rows:
+        commit = (row["commit_id"] or "")[:7]
+        yield (
+            f"#{row['id']:03d} {row['state']:<8} {commit:<7} {row['title'][:40]:<40} "
+            f"{row['reason'].splitlines()[0] if row['reason'] else ''}"
+        )
+
+
+def show(options: argparse.Namespace) -> Iterator[str]:
+    """One candidate, also of an earlier session."""
+    with closing(_ledger(options.root)) as ledger:
+        row = ledger.candidate(options.number)
+        trials = ledger.candidate_trials(row["id"])
+    if options.patch:
+        if not row["diff"]:
+            raise LedgerError(f"#{row['id']:03d} has no patch: {row['reason']}")
+        yield row["diff"].rstrip("\n")
+        return
+    yield f"#{row['id']:03d} {row['title']}"
+    for name in ("hypothesis", "category", "kind", "proposer", "signature", "file"):
+        if row[name]:
+            yield f"  {name:<10} {row[name]}"
+    yield f"  {'state':<10} {row['state']}: {row['reason']}"
+    if row["commit_id"]:
+        yield f"  {'commit':<10} {row['commit_id']}"
+    for trial in trials:
+        yield _trial_line(trial)
+    yield from _evidence(row)
+    yield ""
+    yield (row["diff"] or "(it never applied to a parent)").rstrip("\n")
+
+
+def _trial_line(trial: Row) -> str:
+    value = "" if trial["value"] is None else f" {trial['value']:.6f}"
+    message = f" {trial['message']}" if trial["message"] else ""
+    seconds = (trial["finished"] or 0) - trial["started"]
+    return (
+        f"  run {trial['seed_index'] + 1:<6} {trial['outcome']}{value}{message} "
+        f"(seed {trial['seed']}, {trial['budget']}, {seconds:.1f} s, {trial['device']})"
+    )
+
+
+def _evidence(row: Row) -> Iterator[str]:
+    evidence = row["evidence"]
+    if evidence:
+        keys = (
+            "relation",
+            "d",
+            "q",
+            "sigma",
+            "paired",
+            "e_value",
+            "effect",
+            "effect_sd",
+        )
+        yield "  evidence   " + ", ".join(
+            f"{key}={_brief(evidence[key])}" for key in keys
+        )
+
+
+def _brief(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def prompt(options: argparse.Namespace) -> Iterator[str]:
+    """What the proposer would be told, from the ledger; nothing is sent."""
+    from autoresearch_plugin.prompt import system_blocks, tail
+    from autoresearch_plugin.proposing import build_request
+
+    research = _last_research(options.root)
+    with closing(research.ledger):
+        request = build_request(research)
+    for block in system_blocks(request):
+        yield block
+        yield ""
+    yield "-" * 72
+    yield tail(request)
+
+
+def rejudge(options: argparse.Namespace) -> Iterator[str]:
+    """Judge the keeps of a finished log again."""
+    from autoresearch_plugin import rejudge as again
+
+    try:
+        text = options.file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LedgerError(
+            f"cannot read {options.file}: {error}. It should be autoresearch's "
+            "results.tsv: commit, val_bpb, memory_gb, status, description."
+        ) from None
+    yield from again.lines(again.rejudge(again.read_log(text)))
+
+
+def doctor(options: argparse.Namespace) -> Iterator[str]:
+    """Check what a session needs; exit code 1 if something is missing."""
+    from autoresearch_plugin import doctor as checks
+
+    for check in checks.run(options.root.resolve(), settings_of(options.root)):
+        yield f"{'ok  ' if check.ok else 'FAIL'} {check.name:<12} {check.text}"
+        if not check.ok:
+            yield f"     {'':<12} {check.fix}"
+            options.exit = 1 if check.needed else getattr(options, "exit", 0)
+
+
+# ---------------------------------------------------------------------- helpers
+
+
+def _ledger(root: Path) -> Ledger:
+    from autoresearch_plugin.ledger import Ledger
+
+    name = Path(".autoresearch") / "ledger.db"
+    here = [
+        root.resolve(),
+        *root.resolve().parents,
+    ]  # also from a folder of the project
+    path = next((p / name for p in here if (p / name).exists()), root / name)
+    if not path.exists():
+        raise LedgerError(
+            f"there is no ledger at {path.resolve()}. Run pytest --autoresearch there "
+            "first, or name the project with --root."
+        )
+    return Ledger(path)
+
+
+def _last_research(root: Path) -> Any:
+    """The last session as a session would hold it, without starting anything."""
+    from autoresearch_plugin.devices import discover
+    from autoresearch_plugin.session import join_session
+
+    with closing(_ledger(root)) as ledger:
+        sessions = [row for row in ledger.sessions() if row["profile"]]
+    if not sessions:
+        raise LedgerError("no session has described its training command yet.")
+    settings = settings_of(root)
+    device = discover(os.environ, settings.devices)[0]
+    return join_session(root.resolve(), settings, sessions[-1]["id"], device, "prompt")
+
+
+def settings_of(root: Path) -> Settings:
+    """Settings from the project's ini values alone, as pytest would read them."""
+    from autoresearch_plugin.settings import resolve
+
+    return resolve(lambda name: None, _ini(root).get, os.environ)
+
+
+def _ini(root: Path) -> dict[str, str]:
+    for name in ("pytest.toml", "pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg"):
+        path = root / name
+        if not path.is_file():
+            continue
+        try:
+            found = _pytest_table(path)
+        except (ValueError, configparser.Error) as error:
+            words = " ".join(str(error).split())
+            raise SettingsError(
+                f"{path} cannot be read: {words.rstrip('.')}. pytest reads it too, so "
+                "mend it first."
+            ) from None
+        if found:
+            return {key: str(value) for key, value in found.items()}
+    return {}
+
+
+def _pytest_table(path: Path) -> dict[str, Any]:
+    """pytest's part of a configuration file."""
+    if path.suffix == ".toml":
+        tables = tomllib.loads(path.read_text())
+        tool = tables if path.name == "pytest.toml" else tables.get("tool", {})
+        table = tool.get("pytest", {})
+        return dict(table.get("ini_options", table))
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(path)
+    section = "tool:pytest" if path.name == "setup.cfg" else "pytest"
+    return dict(parser[section]) if parser.has_section(section) else {}

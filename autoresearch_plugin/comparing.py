@@ -1,0 +1,95 @@
+"""From the ledger's rows to the judge's question: which runs, how noisy they are."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING
+
+from autoresearch_plugin import judge
+
+if TYPE_CHECKING:
+    from autoresearch_plugin.idea import Head
+    from autoresearch_plugin.ledger import Row
+    from autoresearch_plugin.measuring import Measuring
+
+
+def verdict(measuring: Measuring, number: int, head: Head) -> judge.Verdict:
+    """What the rule says of a candidate's runs on one head."""
+    ledger, sign = measuring.ledger, measuring.profile.sign
+    mine = ledger.good_trials(number, head.id)
+    base = ledger.head_trials(head.id)
+    question = judge.Question(
+        candidate=tuple(_run_of(row, sign) for row in mine),
+        heads={head.id: tuple(_run_of(row, sign) for row in base)},
+        unpaired=unpaired_noise(measuring, head),
+        paired=paired_noise(measuring, head) if measuring.paired else None,
+        added_lines=ledger.candidate(number)["added_lines"] or 0,
+        vram_ratio=_vram_ratio(measuring, mine, base),
+        max_runs=measuring.settings.max_runs,
+        sign=sign,
+    )
+    return judge.decide(question, measuring.rule)
+
+
+def unpaired_noise(measuring: Measuring, head: Head) -> judge.Noise:
+    """Spread of one run, pooled over everything run under this fingerprint."""
+    prior = judge.Prior(measuring.profile.noise_unpaired, measuring.profile.noise_df)
+    runs = [[row["value"] for row in rows] for rows in _groups(measuring).values()]
+    return judge.pooled_noise(runs, _level(measuring, head), prior)
+
+
+def paired_noise(measuring: Measuring, head: Head) -> judge.Noise:
+    """Spread of candidate minus baseline on one seed, over all candidates."""
+    prior = judge.Prior(measuring.profile.noise_paired, measuring.profile.noise_df)
+    groups = _groups(measuring)
+    differences = [
+        _differences(rows, groups.get((parent, None), []))
+        for (parent, number), rows in groups.items()
+        if number is not None
+    ]
+    return judge.paired_noise(differences, _level(measuring, head), prior)
+
+
+def _differences(mine: list[Row], base: list[Row]) -> list[float]:
+    """Only runs that saw the same batches pair; another batch size decouples them."""
+    partner = {(row["seed"], _tokens(row)): row["value"] for row in base}
+    keys = [(row["seed"], _tokens(row)) for row in mine]
+    return [
+        row["value"] - partner[key]
+        for row, key in zip(mine, keys, strict=True)
+        if key in partner
+    ]
+
+
+def _groups(measuring: Measuring) -> dict[tuple[str, int | None], list[Row]]:
+    """Good runs of this set-up by what was run: (head, candidate or None)."""
+    groups: dict[tuple[str, int | None], list[Row]] = {}
+    for row in measuring.ledger.fingerprint_trials(measuring.fingerprint):
+        groups.setdefault((row["head"], row["candidate"]), []).append(row)
+    return groups
+
+
+def _run_of(row: Row, sign: float) -> judge.Run:
+    return judge.Run(sign * row["value"], row["seed"], row["head"], _tokens(row))
+
+
+def _tokens(row: Row) -> float | None:
+    tokens: float | None = row["summary"].get("tokens_per_step")
+    return tokens
+
+
+def _level(measuring: Measuring, head: Head) -> float:
+    """Size of the metric, the unit of the priors."""
+    values = [row["value"] for row in measuring.ledger.head_trials(head.id)]
+    return abs(statistics.fmean(values)) if values else 1.0
+
+
+def _vram_ratio(measuring: Measuring, mine: list[Row], base: list[Row]) -> float | None:
+    if measuring.device.kind != "cuda":
+        return None
+    peak = max((_peak(row) for row in base), default=0.0)
+    return max(_peak(row) for row in mine) / peak if peak else None
+
+
+def _peak(row: Row) -> float:
+    return float(row["summary"].get("peak_vram_mb") or 0.0)

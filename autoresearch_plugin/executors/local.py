@@ -1,0 +1,303 @@
+"""Runs trials on this machine, each phase in a process tree that leaves nothing behind.
+
+Time limits come from `spec.limits`, one for each phase a run announces. Where a run
+exceeds one it gets SIGTERM, two seconds, SIGABRT (a Python process then prints where it
+hangs) and SIGKILL, and so does everything it has started.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from autoresearch_plugin import devices
+from autoresearch_plugin.devices import Device, Lease
+from autoresearch_plugin.errors import SettingsError
+from autoresearch_plugin.executors import pace
+from autoresearch_plugin.executors.child import Child, Launch, private_directory
+from autoresearch_plugin.executors.pace import Pace
+from autoresearch_plugin.executors.transcript import Stop
+from autoresearch_plugin.sandbox.environment import environment, fixed
+from autoresearch_plugin.trial import Outcome, TrialResult, TrialSpec
+
+OnEvent = Callable[[Mapping[str, Any]], None]
+ShouldStop = Callable[[], str | None]
+
+POLL = 0.1  # seconds between two questions to `should_stop`
+CPU_POLL = 0.5  # seconds between two looks at the tree's CPU time
+STALE = 24 * 3600  # seconds after which a dead session's scratch is removed
+
+
+class LocalExecutor:
+    """Runs a training command (docs/contract.md) on one device at a time.
+
+    `command` is split as a shell would, without a shell; `{python}` in it becomes
+    `python`. The lock of `lease`, if one is set, is handed on to every process, so the
+    device stays leased until the last of them is gone, even if pytest dies.
+
+    Raises:
+        SettingsError: `command` is empty or its quotes do not close.
+    """
+
+    def __init__(
+        self,
+        command: str,
+        root: Path,
+        *,
+        python: str = sys.executable,
+        environ: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        lease: Lease | None = None,
+    ) -> None:
+        self.lease = lease
+        self._argv = _split(command, python)
+        self._root = root
+        self._environ = dict(os.environ if environ is None else environ)
+        self._clock = clock
+
+    def run(
+        self,
+        spec: TrialSpec,
+        device: Device,
+        *,
+        evaluates: bool = True,
+        on_event: OnEvent | None = None,
+        should_stop: ShouldStop | None = None,
+        cpu_limit: float | None = None,
+    ) -> TrialResult:
+        """Run one phase to its end and say what was seen.
+
+        `evaluates` says whether a `train` leaves its result to a later `evaluate`.
+        `on_event` gets every valid event; `should_stop` is asked ten times a second and
+        ends the run with outcome `stopped` when it gives a reason; `cpu_limit` is in
+        CPU seconds of the whole process tree. Whatever `on_event` or `should_stop`
+        raise, and Ctrl-C, reaches the caller when the processes are gone.
+        """
+        check = _Check(should_stop, cpu_limit, self._clock)
+        with self._child(spec, device, evaluates) as child:
+            while not child.ended:
+                for event in child.pump(POLL):
+                    if on_event:
+                        on_event(event)
+                if not child.ended and (stop := check(child)):
+                    child.stop(stop)
+                    break
+            return child.result()
+
+    def trial(
+        self,
+        spec: TrialSpec,
+        device: Device,
+        *,
+        evaluates: bool = True,
+        on_event: OnEvent | None = None,
+        should_stop: ShouldStop | None = None,
+        cpu_limit: float | None = None,
+    ) -> TrialResult:
+        """Train and, if the command `evaluates`, score the checkpoint in a new process.
+
+        One result for both: the outcome of the first phase that failed, the summary and
+        curve of the training, the metrics of the evaluation, seconds added up. The
+        `cpu_limit` is for both together.
+        """
+        trained = self.run(
+            replace(spec, phase="train"),
+            device,
+            evaluates=evaluates,
+            on_event=on_event,
+            should_stop=should_stop,
+            cpu_limit=cpu_limit,
+        )
+        if not (trained.ok and evaluates):
+            return trained
+        scored = self.run(
+            replace(spec, phase="evaluate"),
+            device,
+            on_event=on_event,
+            should_stop=should_stop,
+            cpu_limit=None if cpu_limit is None else cpu_limit - trained.cpu_seconds,
+        )
+        return _merge(trained, scored)
+
+    def pace(
+        self,
+        parent: TrialSpec,
+        candidate: TrialSpec,
+        device: Device,
+        *,
+        steps: int = 20,
+        should_stop: ShouldStop | None = None,
+    ) -> Pace:
+        """What a step of the candidate costs in steps of its parent (contract 5).
+
+        The two specs need scratch directories of their own. A child that fails makes it
+        a `Pace` with `failed` set; while one child works, the other's time limits do
+        not run.
+        """
+        return pace.measure(
+            lambda: self._child(replace(parent, phase="pace"), device),
+            lambda: self._child(replace(candidate, phase="pace"), device),
+            _Check(should_stop, None, self._clock),
+            steps=steps,
+            clock=self._clock,
+        )
+
+    def _child(self, spec: TrialSpec, device: Device, evaluates: bool = True) -> Child:
+        launch = Launch(
+            argv=self._argv,
+            root=self._root,
+            environ=self._environment(spec, device),
+            lock_fd=self.lease.fd if self.lease else None,
+            cpu=_one_cpu(device) if spec.phase == "pace" else None,
+        )
+        return Child(spec, launch, evaluates=evaluates, clock=self._clock)
+
+    def _environment(self, spec: TrialSpec, device: Device) -> dict[str, str]:
+        private = private_directory(spec) / "tmp"
+        private.mkdir(exist_ok=True)
+        return {
+            **environment(self._environ, downloads=spec.phase == "describe"),
+            **fixed(spec.threads, str(private)),
+            **devices.environment(device),
+        }
+
+
+class _Check:
+    """Why a running child must be stopped now, if it must."""
+
+    def __init__(
+        self,
+        should_stop: ShouldStop | None,
+        cpu_limit: float | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._should_stop = should_stop
+        self._cpu_limit = cpu_limit
+        self._clock = clock
+        self._next_ask = self._next_look = clock()
+
+    def __call__(self, child: Child) -> Stop | None:
+        if child.transcript.broken:
+            return Stop(Outcome.INTEGRITY, child.transcript.broken)
+        now = self._clock()
+        return (
+            child.transcript.overdue(now) or self._asked(now) or self._cpu(child, now)
+        )
+
+    def _asked(self, now: float) -> Stop | None:
+        if self._should_stop is None or now < self._next_ask:
+            return None
+        self._next_ask = now + POLL
+        reason = self._should_stop()
+        return Stop(Outcome.STOPPED, reason) if reason else None
+
+    def _cpu(self, child: Child, now: float) -> Stop | None:
+        if self._cpu_limit is None or now < self._next_look:
+            return None
+        self._next_look = now + CPU_POLL
+        used = child.cpu_seconds() or 0.0
+        if used <= self._cpu_limit:
+            return None
+        return child.transcript.timeout(
+            f"used {used:.1f} s of CPU time; the limit is {self._cpu_limit:.1f} s"
+        )
+
+
+def _one_cpu(device: Device) -> int | None:
+    """The CPU that both children of a pace share: another one has other neighbours."""
+    if device.kind != "cpu" or not hasattr(os, "sched_getaffinity"):
+        return None
+    allowed = sorted(os.sched_getaffinity(0))
+    return allowed[int(device.id.partition(":")[2] or 0) % len(allowed)]
+
+
+def _split(command: str, python: str) -> tuple[str, ...]:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise SettingsError(
+            f"autoresearch_command {command!r} cannot be split into words "
+            f"({error}). Close its quotes."
+        ) from None
+    if not words:
+        raise SettingsError(
+            "autoresearch_command is empty. Leave it out for the command that ships, "
+            "or name yours: '{python} -m my_training'."
+        )
+    return tuple(word.replace("{python}", python) for word in words)
+
+
+def _merge(trained: TrialResult, scored: TrialResult) -> TrialResult:
+    seconds = dict(trained.seconds)
+    for phase, value in scored.seconds.items():
+        seconds[phase] = seconds.get(phase, 0.0) + value
+    return replace(
+        scored,
+        summary=trained.summary,
+        curve=trained.curve,
+        seconds=seconds,
+        cpu_seconds=trained.cpu_seconds + scored.cpu_seconds,
+        log_tail="\n".join(filter(None, (trained.log_tail, scored.log_tail))),
+    )
+
+
+# -------------------------------------------------------------------------- scratch
+
+
+@contextmanager
+def scratch_dir(root: Path) -> Iterator[Path]:
+    """A private, empty directory below `root`, removed at the end.
+
+    What sessions that were killed left there is removed too, a day later.
+    """
+    parent = root / "scratch"
+    parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(parent)
+    path = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent))
+    try:
+        yield path
+    finally:
+        _remove(path)
+
+
+def _remove_stale(parent: Path) -> None:
+    for path in parent.iterdir():
+        with suppress(OSError, ValueError):
+            old = time.time() - path.stat().st_mtime > STALE
+            if old and not _is_alive(int(path.name.split("-")[0])):
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    if path.exists():
+        take_back(path)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def take_back(path: Path) -> None:
+    """Make every directory of a tree ours to read and write again."""
+    path.chmod(0o700)
+    for folder, names, _ in os.walk(path):
+        for below in (Path(folder) / name for name in names):
+            if not below.is_symlink():  # chmod would follow it out of the tree
+                below.chmod(0o700)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

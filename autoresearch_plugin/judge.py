@@ -1,0 +1,386 @@
+"""The judge: has a candidate been proven better than its parent? Pure arithmetic.
+
+Inside, lower is better: callers multiply a metric by its sign first, and
+`Question.sign` turns what people read back. The default rule keeps a candidate when an
+e-value against "it is no improvement" reaches `keep_e` over at least `n_min` runs, and
+drops it as soon as that e-value falls below `go_e`. This is a designed operating
+characteristic (about one keep in thirty is false where ideas are as in published logs),
+not a 5 % guarantee per keep: that would take `keep_e=20`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from autoresearch_plugin.errors import InfrastructureError
+from autoresearch_plugin.evidence import (
+    Evidence,
+    Noise,
+    Prior,
+    Question,
+    Run,
+    e_value,
+    log_mills,
+    paired_noise,
+    pooled_noise,
+    threshold,
+    weigh,
+)
+from autoresearch_plugin.trial import Estimate
+
+__all__ = [
+    "DEFAULT",
+    "HEAD_MIN",
+    "RULES",
+    "AnyRule",
+    "Evidence",
+    "Greedy",
+    "Noise",
+    "Opinion",
+    "Prior",
+    "Question",
+    "Rule",
+    "Run",
+    "Verdict",
+    "decide",
+    "paired_noise",
+    "pooled_noise",
+    "weigh",
+]
+
+KEEP, DISCARD, REPLICATE = "keep", "discard", "replicate"
+BETTER, WORSE, UNCLEAR = "better", "worse", "not distinguishable"
+
+HEAD_MIN = 3  # nothing is kept before its parent has so many runs
+POWER_80 = 0.8416  # normal quantile: an effect seen four times in five
+
+
+# ---------------------------------------------------------------------------- rules
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What a rule answers: `decision` is keep, discard or replicate.
+
+    `better` and `not_worse` are what a candidate's own assert asks for. `visible` is
+    the smallest gain that these runs would have shown four times in five; `capped`
+    says that the user's limit on runs left no chance of a proof.
+    """
+
+    decision: str
+    better: bool
+    not_worse: bool
+    e_value: float = math.nan
+    keep_e: float = math.nan
+    go_e: float = math.nan
+    hurdle: float = 0.0
+    visible: float = math.nan
+    capped: bool = False
+
+
+AnyRule = Callable[[Question], Opinion]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The default rule: a sequential test that drops losers early.
+
+    Bounds and runs: `keep_e go_e n_min n_max head_min`; `mu` is the mean gain, in
+    sigma, that the e-value looks for. Prices: a net line costs `line_sigma` sigma, at
+    most `line_level` of the metric; deleted lines earn credit up to `credit` sigma,
+    tested with the futility bound `simpler_go_e`; peak memory above 1 + `vram_free`
+    times the parent's costs `vram_price` sigma per tenth.
+    """
+
+    keep_e: float = 2.0
+    go_e: float = 1.25
+    n_min: int = 3
+    n_max: int = 8
+    mu: float = 0.7
+    head_min: int = HEAD_MIN
+    line_sigma: float = 1 / 8
+    line_level: float = 5e-5
+    credit: float = 1.0
+    simpler_go_e: float = 0.8
+    vram_free: float = 0.05
+    vram_price: float = 2.5
+    name: str = "default"
+    version: int = 1
+
+    def __call__(self, question: Question) -> Opinion:
+        """Judge a question (see `decide` for the verdict in words)."""
+        evidence = weigh(question)
+        hurdle = self.hurdle(question, evidence)
+        strict = evidence.e_value(max(hurdle, 0.0), self.mu)
+        e = evidence.e_value(hurdle, self.mu)
+        go_e = self.simpler_go_e if hurdle < 0 else self.go_e
+        settled = evidence.n >= self.n_min and evidence.head_n >= self.head_min
+        last = min(self.n_max, question.max_runs)
+        return Opinion(
+            decision=self._decision(question, evidence, e, go_e),
+            better=settled and strict >= self.keep_e,
+            not_worse=settled and e >= self.keep_e,
+            e_value=e,
+            keep_e=self.keep_e,
+            go_e=go_e,
+            hurdle=hurdle,
+            visible=self._visible(evidence, hurdle, go_e),
+            capped=last < self.n_min and e >= go_e,
+        )
+
+    def hurdle(self, question: Question, evidence: Evidence) -> float:
+        """What the gain must exceed; negative for a candidate that deletes code."""
+        sigma = evidence.pool.sigma
+        level = abs(evidence.baseline.mean)
+        price = min(self.line_sigma * sigma, self.line_level * level)
+        lines = max(price * question.added_lines, -self.credit * sigma)
+        if question.vram_ratio is None:
+            return lines
+        over = max(0.0, question.vram_ratio - 1 - self.vram_free) / 0.10
+        return lines + self.vram_price * sigma * over
+
+    def _decision(
+        self, question: Question, evidence: Evidence, e: float, go_e: float
+    ) -> str:
+        runs = len(question.candidate)
+        if e < go_e:
+            return DISCARD
+        if evidence.missing:
+            return REPLICATE  # the head owes a run, which the caller makes
+        if e >= self.keep_e and evidence.n >= self.n_min:
+            return KEEP if evidence.head_n >= self.head_min else REPLICATE
+        return DISCARD if runs >= min(self.n_max, question.max_runs) else REPLICATE
+
+    def _visible(self, evidence: Evidence, hurdle: float, go_e: float) -> float:
+        bound = self.keep_e if evidence.n >= self.n_min else go_e
+        edge = threshold(bound, self.mu / math.sqrt(evidence.q), evidence.pool.df)
+        return (edge + POWER_80) * evidence.standard_error + hurdle
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """autoresearch's own rule: one run, lower than the best number so far is a keep."""
+
+    name: str = "greedy"
+    version: int = 1
+
+    def __call__(self, question: Question) -> Opinion:
+        """Keep or discard after the first run."""
+        runs = [run.value for runs in question.heads.values() for run in runs]
+        best = min(filter(math.isfinite, runs))
+        value = question.candidate[0].value
+        better = value < best
+        not_worse = better or (question.added_lines < 0 and value == best)
+        return Opinion(KEEP if not_worse else DISCARD, better, not_worse)
+
+
+DEFAULT = Rule()
+RULES: Mapping[str, AnyRule] = {"default": DEFAULT, "greedy": Greedy()}
+
+
+# -------------------------------------------------------------------------- verdict
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A decision with all it rests on; JSON-able for the ledger.
+
+    In inside units (lower is better): `d q sigma hurdle`. As people read the metric:
+    `candidate baseline effect`; `effect` is shrunken towards the rule's expectation
+    when the candidate is proven better, the plain difference otherwise. Numbers that do
+    not exist are NaN.
+    """
+
+    decision: str
+    relation: str
+    proven_lower: bool
+    proven_not_worse: bool
+    d: float
+    q: float
+    sigma: float
+    df: float
+    paired: bool
+    e_value: float
+    keep_e: float
+    go_e: float
+    n: int
+    head_n: int
+    baseline: Estimate
+    candidate: Estimate
+    effect: float
+    effect_sd: float
+    hurdle: float
+    smallest_visible: float
+    rule: str
+    rule_version: int
+    sentence: str = field(compare=False)
+
+    def to_data(self) -> dict[str, Any]:
+        """Strict JSON data; a number that is not finite becomes None."""
+        data = asdict(self)
+        for part in (data, data["baseline"], data["candidate"]):
+            for key, value in part.items():
+                if isinstance(value, float) and not math.isfinite(value):
+                    part[key] = None
+        return data
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Verdict:
+        """What `to_data` gave."""
+        fields = _with_nan(data)
+        for key in ("baseline", "candidate"):
+            fields[key] = Estimate(**_with_nan(data[key]))
+        return cls(**fields)
+
+
+def _with_nan(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: math.nan if value is None else value for key, value in data.items()}
+
+
+def decide(question: Question, rule: AnyRule = DEFAULT) -> Verdict:
+    """Ask a rule and put its opinion into numbers and words.
+
+    A candidate without a number, or whose repeat run failed, is out whatever the rule.
+
+    Raises:
+        ValueError: the candidate or one of its heads has no run.
+    """
+    evidence = weigh(question)
+    measured = all(math.isfinite(run.value) for run in question.candidate)
+    out = question.failed_replicate or not measured
+    opinion = Opinion(DISCARD, False, False) if out else _ask(rule, question)
+    effect, effect_sd = _effect(evidence, opinion.better)
+    return Verdict(
+        decision=opinion.decision,
+        relation=_relation(evidence, opinion, measured),
+        proven_lower=opinion.better,
+        proven_not_worse=opinion.not_worse,
+        d=evidence.d,
+        q=evidence.q,
+        sigma=evidence.sigma,
+        df=evidence.pool.df,
+        paired=evidence.paired,
+        e_value=opinion.e_value,
+        keep_e=opinion.keep_e,
+        go_e=opinion.go_e,
+        n=evidence.n,
+        head_n=evidence.head_n,
+        baseline=evidence.baseline,
+        candidate=evidence.candidate,
+        effect=question.sign * effect,
+        effect_sd=effect_sd,
+        hurdle=opinion.hurdle,
+        smallest_visible=opinion.visible,
+        rule=name_of(rule)[0],
+        rule_version=name_of(rule)[1],
+        sentence=_sentence(question, evidence, opinion, measured),
+    )
+
+
+def name_of(rule: AnyRule) -> tuple[str, int]:
+    """Name and version of a rule, as verdicts carry them."""
+    name = getattr(rule, "name", getattr(rule, "__name__", "custom"))
+    return str(name), int(getattr(rule, "version", 1))
+
+
+def _ask(rule: AnyRule, question: Question) -> Opinion:
+    """The rule's opinion; no rule may ask for more runs than the user allows.
+
+    Raises:
+        InfrastructureError: a rule of the user's own raised, or answered nonsense.
+    """
+    try:
+        opinion = rule(question)
+    except Exception as error:
+        raise InfrastructureError(
+            f"the rule {name_of(rule)[0]!r} raised {type(error).__name__}: {error}. "
+            "Mend it, or use --autoresearch-rule default."
+        ) from error
+    known = (KEEP, DISCARD, REPLICATE)
+    if not isinstance(opinion, Opinion) or opinion.decision not in known:
+        raise InfrastructureError(
+            f"the rule {name_of(rule)[0]!r} answered {opinion!r}; it must return a "
+            f"judge.Opinion whose decision is {', '.join(known)}."
+        )
+    enough = len(question.candidate) >= question.max_runs
+    if opinion.decision == REPLICATE and enough and not _owes(rule):
+        return replace(opinion, decision=DISCARD)
+    return opinion
+
+
+def _owes(rule: AnyRule) -> bool:
+    """The default rule says `replicate` at its last run when the *head* owes one."""
+    return isinstance(rule, Rule)
+
+
+def _relation(evidence: Evidence, opinion: Opinion, measured: bool) -> str:
+    if opinion.better:
+        return BETTER
+    if not measured:
+        return WORSE
+    kappa = DEFAULT.mu / math.sqrt(evidence.q)
+    against = e_value(evidence.d / evidence.standard_error, kappa, evidence.pool.df)
+    return WORSE if against >= DEFAULT.keep_e else UNCLEAR
+
+
+def _effect(evidence: Evidence, better: bool) -> tuple[float, float]:
+    """Effect and its sd: for a keep the mean of N(d, s**2) times Exp(mean 2 sigma).
+
+    A winner was picked for its luck as well; the exponential prior takes that back.
+    """
+    s = evidence.standard_error
+    if not better:
+        return evidence.d, s
+    mean = -evidence.d - s**2 / (2 * evidence.sigma)
+    z = mean / s
+    ratio = math.exp(-log_mills(z))
+    return -(mean + s * ratio), s * math.sqrt(max(0.0, 1 - z * ratio - ratio**2))
+
+
+def _sentence(
+    question: Question, evidence: Evidence, opinion: Opinion, measured: bool
+) -> str:
+    """`not proven lower: 0.9971 vs 0.9972 ± 0.0003 after 1 run`."""
+    sigma = evidence.sigma if math.isfinite(evidence.sigma) else evidence.pool.sigma
+    places = _places(sigma)
+    value = f"{evidence.candidate.mean:.{places}f}" if measured else "no number"
+    runs = f"{evidence.n} {'paired ' if evidence.paired else ''}run"
+    words = (
+        f"{_headline(question, evidence, opinion, measured)}: {value} vs "
+        f"{evidence.baseline.mean:.{places}f} ± {sigma:.{places}f} "
+        f"after {runs}{'' if evidence.n == 1 else 's'}"
+    )
+    if question.failed_replicate:
+        return f"{words}, and a repeat run failed"
+    if opinion.not_worse and not opinion.better:
+        fewer = -question.added_lines
+        return f"{words}, {fewer} line{'' if fewer == 1 else 's'} fewer"
+    return words
+
+
+def _headline(
+    question: Question, evidence: Evidence, opinion: Opinion, measured: bool
+) -> str:
+    out = question.failed_replicate or not measured
+    if opinion.decision == KEEP or out:
+        return opinion.decision
+    if opinion.decision == REPLICATE:
+        return "undecided"
+    if opinion.capped:
+        return "unproven"
+    if _relation(evidence, opinion, measured) == WORSE:
+        return DISCARD
+    words = f"not proven {'lower' if question.sign > 0 else 'higher'}"
+    places = _places(evidence.sigma)
+    price = f"{opinion.hurdle:.{places}f}"
+    return f"{words} by {price}" if opinion.hurdle > 0 and float(price) > 0 else words
+
+
+def _places(sigma: float) -> int:
+    """Decimals that show sigma with one digit, two if the first is a 1."""
+    if not 0 < sigma < math.inf:
+        return 4
+    return max(0, min(12, -math.floor(math.log10(sigma / 2))))

@@ -1,0 +1,110 @@
+"""Candidates and their verdicts."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from autoresearch_plugin.errors import LedgerError
+from autoresearch_plugin.ledger.connection import Connection, Row
+
+
+class Candidates(Connection):
+    """Rows of candidates and verdicts."""
+
+    def add_candidate(self, session: int, kind: str, fields: Mapping[str, Any]) -> int:
+        """Record a candidate before anything runs; its id."""
+        row = {
+            "hypothesis": "",
+            "category": "other",
+            "state": "queued",
+            **fields,
+            "session": session,
+            "kind": kind,
+            "created": time.time(),
+        }
+        names, marks = ", ".join(row), ", ".join("?" * len(row))
+        return self._execute(
+            f"INSERT INTO candidates({names}) VALUES({marks})", *row.values()
+        )
+
+    def update_candidate(self, candidate: int, **fields: Any) -> None:
+        """Change columns of a candidate."""
+        changes = ", ".join(f"{name}=?" for name in fields)
+        self._execute(
+            f"UPDATE candidates SET {changes} WHERE id=?", *fields.values(), candidate
+        )
+
+    def candidate(self, candidate: int) -> Row:
+        """One candidate's row with its last verdict as `evidence`."""
+        rows = self._candidates("c.id=?", candidate)
+        if not rows:
+            raise LedgerError(
+                f"there is no candidate {candidate} in {self.path}; "
+                "`autoresearch log` lists them."
+            )
+        return rows[0]
+
+    def candidates(self, session: int | None = None) -> list[Row]:
+        """Candidates in order of their numbers."""
+        if session is None:
+            return self._candidates("1")
+        return self._candidates("c.session=?", session)
+
+    def fingerprint_candidates(self, fingerprint: str) -> list[Row]:
+        """Candidates that were run under a fingerprint, or wait to be."""
+        return self._candidates(
+            "(c.head IS NULL OR c.head IN (SELECT id FROM heads WHERE fingerprint=?))",
+            fingerprint,
+        )
+
+    def decided_before(self, head: str, source_key: str, than: int) -> Row | None:
+        """The first equal candidate judged on the same head; a crash is no verdict."""
+        rows = self._candidates(
+            "c.head=? AND c.source_key=? AND c.id<>? AND v.head=c.head AND "
+            "c.state IN ('keep', 'discard') AND v.decision=c.state",
+            *(head, source_key, than),
+        )
+        return rows[0] if rows else None
+
+    def decided_count(self, session: int) -> int:
+        """Generated candidates of a session that have their verdict."""
+        row = self._one(
+            "SELECT count(*) AS n FROM candidates WHERE session=? AND kind='generated' "
+            "AND state IN ('keep', 'discard', 'crash', 'refused')",
+            session,
+        )
+        return int((row or {}).get("n") or 0)
+
+    def screened_count(self, head: str) -> int:
+        """Candidates that had a run on `head`."""
+        row = self._one(
+            "SELECT count(DISTINCT candidate) AS n FROM trials WHERE head=? AND "
+            "candidate IS NOT NULL AND state='done'",
+            head,
+        )
+        return int((row or {}).get("n") or 0)
+
+    def _candidates(self, where: str, *values: Any) -> list[Row]:
+        rows = self._query(
+            "SELECT c.*, v.evidence, v.decision FROM candidates c LEFT JOIN verdicts v "
+            "ON v.id = (SELECT max(id) FROM verdicts WHERE candidate=c.id) "
+            f"WHERE {where} ORDER BY c.id",
+            *values,
+        )
+        for row in rows:
+            row["edits"] = json.loads(row["edits"])
+            row["evidence"] = json.loads(row["evidence"]) if row["evidence"] else None
+        return rows
+
+    def add_verdict(
+        self, candidate: int, head: str, decision: str, evidence: Mapping[str, Any]
+    ) -> None:
+        """Record what the judge said, with its evidence."""
+        self._execute(
+            "INSERT INTO verdicts(candidate, head, decision, evidence, created) "
+            "VALUES(?, ?, ?, ?, ?)",
+            *(candidate, head, decision, json.dumps(evidence), time.time()),
+        )

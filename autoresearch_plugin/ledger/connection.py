@@ -1,0 +1,102 @@
+"""One process' connection to the ledger's file: transactions, and errors in words."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from autoresearch_plugin.errors import LedgerError
+from autoresearch_plugin.ledger.schema import SCHEMA, VERSION
+
+Row = dict[str, Any]
+
+
+class Connection:
+    """Opens the file, makes its tables; safe to share between a process' threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with self._explained():
+                self._create()
+        except LedgerError:
+            self.close()
+            raise
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        db: sqlite3.Connection | None = getattr(self._local, "db", None)
+        if db is None or self._local.pid != os.getpid():
+            db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+            self._local.db, self._local.pid = db, os.getpid()
+            db.row_factory = sqlite3.Row
+            db.execute("PRAGMA synchronous=FULL")
+        return db
+
+    def _create(self) -> None:
+        existed = self.path.exists()
+        if not existed:
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._db.execute("PRAGMA journal_mode=WAL")
+        with self._transaction():
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version == VERSION:
+                return
+            if version or self._query("SELECT name FROM sqlite_master LIMIT 1"):
+                raise LedgerError(
+                    f"{self.path} has schema version {version}, this release needs "
+                    f"{VERSION}. Use the release that wrote it, or move it away."
+                )
+            for statement in SCHEMA.split(";"):
+                self._db.execute(statement)
+            salt = os.urandom(8).hex()
+            self._db.execute("INSERT INTO meta VALUES('salt', ?)", (salt,))
+            self._db.execute(f"PRAGMA user_version={VERSION}")
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        db = getattr(self._local, "db", None)
+        if db is not None:
+            db.close()
+            self._local.db = None
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise LedgerError(
+                f"cannot use the ledger {self.path}: {error}. If the file is damaged, "
+                "move it away; a new one starts empty."
+            ) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._explained():
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:  # Ctrl-C comes between any two lines
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _query(self, sql: str, *values: Any) -> list[Row]:
+        with self._explained():
+            return [dict(row) for row in self._db.execute(sql, values)]
+
+    def _one(self, sql: str, *values: Any) -> Row | None:
+        rows = self._query(sql, *values)
+        return rows[0] if rows else None
+
+    def _execute(self, sql: str, *values: Any) -> int:
+        with self._explained():
+            return int(self._db.execute(sql, values).lastrowid or 0)

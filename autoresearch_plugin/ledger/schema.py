@@ -1,0 +1,55 @@
+"""The ledger's tables. Another version of them is another VERSION."""
+
+from __future__ import annotations
+
+VERSION = 1
+
+SCHEMA = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE sessions(
+  id INTEGER PRIMARY KEY, kind TEXT NOT NULL, tag TEXT, settings TEXT NOT NULL,
+  profile TEXT, fingerprint TEXT, head TEXT, head_commit TEXT, first_head TEXT,
+  state TEXT NOT NULL,
+  reason TEXT, proposing TEXT NOT NULL DEFAULT 'no', owner TEXT NOT NULL,
+  started REAL NOT NULL, finished REAL, previous_seconds REAL NOT NULL DEFAULT 0);
+CREATE TABLE fingerprints(id TEXT PRIMARY KEY, parts TEXT NOT NULL, created REAL);
+CREATE TABLE heads(
+  id TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, source_sha256 TEXT NOT NULL,
+  source TEXT NOT NULL, commit_id TEXT, amount REAL, created REAL NOT NULL);
+CREATE TABLE candidates(
+  id INTEGER PRIMARY KEY AUTOINCREMENT, session INTEGER NOT NULL, kind TEXT NOT NULL,
+  title TEXT NOT NULL, hypothesis TEXT NOT NULL, category TEXT NOT NULL,
+  edits TEXT NOT NULL, signature TEXT NOT NULL, proposer TEXT, file TEXT, test TEXT,
+  nodeid TEXT, head TEXT, source_key TEXT, diff TEXT, added_lines INTEGER,
+  ratio REAL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', commit_id TEXT,
+  created REAL NOT NULL, started REAL, decided REAL);
+CREATE INDEX candidates_by_source ON candidates(head, source_key);
+CREATE TABLE trials(
+  id INTEGER PRIMARY KEY AUTOINCREMENT, session INTEGER NOT NULL, head TEXT NOT NULL,
+  candidate INTEGER, seed_index INTEGER NOT NULL, seed INTEGER NOT NULL,
+  state TEXT NOT NULL, owner TEXT NOT NULL, device TEXT, budget TEXT,
+  started REAL NOT NULL, finished REAL, outcome TEXT, message TEXT, value REAL,
+  metrics TEXT, summary TEXT, seconds TEXT, cpu_seconds REAL, curve TEXT, log TEXT);
+CREATE INDEX trials_by_head ON trials(head, candidate);
+CREATE TABLE verdicts(
+  id INTEGER PRIMARY KEY, candidate INTEGER NOT NULL, head TEXT NOT NULL,
+  decision TEXT NOT NULL, evidence TEXT NOT NULL, created REAL NOT NULL);
+CREATE TABLE units(
+  id INTEGER PRIMARY KEY AUTOINCREMENT, session INTEGER NOT NULL, kind TEXT NOT NULL,
+  target TEXT NOT NULL, nodeids TEXT NOT NULL, candidate INTEGER, state TEXT NOT NULL,
+  owner TEXT, lane TEXT, device TEXT, current TEXT, location TEXT,
+  created REAL NOT NULL, started REAL, finished REAL);
+CREATE TABLE llm_calls(
+  id INTEGER PRIMARY KEY, session INTEGER NOT NULL, proposer TEXT, model TEXT,
+  input_tokens INTEGER, cache_read_tokens INTEGER, cache_write_tokens INTEGER,
+  output_tokens INTEGER, usd REAL NOT NULL, seconds REAL, status TEXT, created REAL);
+CREATE TABLE reservations(
+  id INTEGER PRIMARY KEY, session INTEGER NOT NULL, usd REAL NOT NULL);
+CREATE TABLE leases(name TEXT PRIMARY KEY, owner TEXT NOT NULL, since REAL NOT NULL);
+CREATE TABLE lanes(
+  session INTEGER NOT NULL, name TEXT NOT NULL, device TEXT, status TEXT, since REAL,
+  PRIMARY KEY(session, name));
+CREATE TABLE events(
+  id INTEGER PRIMARY KEY, session INTEGER NOT NULL, created REAL NOT NULL,
+  kind TEXT NOT NULL, text TEXT NOT NULL);
+"""

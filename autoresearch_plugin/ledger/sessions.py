@@ -1,0 +1,199 @@
+"""Sessions: started, resumed, stopped, finished; and what changes comparability."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from autoresearch_plugin.errors import LedgerError
+from autoresearch_plugin.ledger.connection import Connection, Row
+from autoresearch_plugin.ledger.processes import is_alive, this_process
+
+
+class Sessions(Connection):
+    """Rows of sessions, fingerprints and heads."""
+
+    def start_session(self, kind: str, tag: str | None, settings: str) -> Row:
+        """A new session, or the interrupted one of the same kind, tag and settings."""
+        with self._transaction():
+            old = self._one(
+                "SELECT * FROM sessions WHERE kind=? AND tag IS ? AND settings=? "
+                "ORDER BY id DESC LIMIT 1",
+                *(kind, tag, settings),
+            )
+            if kind == "research" and old and old["state"] != "finished":
+                return self._resume(old)
+            session = self._execute(
+                "INSERT INTO sessions(kind, tag, settings, state, owner, started) "
+                "VALUES(?, ?, ?, 'running', ?, ?)",
+                *(kind, tag, settings, this_process(), time.time()),
+            )
+        return self.session(session)
+
+    def _resume(self, old: Row) -> Row:
+        used = _session_seconds(self._last_activity(old["id"]), old)
+        self._execute(
+            "UPDATE sessions SET state='running', reason=NULL, owner=?, started=?, "
+            "finished=NULL, previous_seconds=? WHERE id=?",
+            *(this_process(), time.time(), used, old["id"]),
+        )
+        self._requeue(old["id"])
+        self._execute(
+            "UPDATE units SET state='done' WHERE session=? AND kind='hand'", old["id"]
+        )
+        return {**self.session(old["id"]), "resumed": True}
+
+    def _requeue(self, session: int) -> None:
+        """What was under way or waiting is queued again; a keep without its commit too.
+
+        A lane that was interrupted between a verdict and its report is done.
+        """
+        undone = (
+            "SELECT id FROM candidates WHERE session=? AND kind='generated' AND "
+            "(state IN ('queued', 'running') OR (state='keep' AND commit_id IS NULL))"
+        )
+        self._execute(
+            "UPDATE units SET state='queued', owner=NULL, current=NULL WHERE state IN "
+            f"('running', 'stopped') AND candidate IN ({undone})",
+            session,
+        )
+        self._execute(
+            "UPDATE candidates SET state='queued' WHERE id IN (SELECT candidate FROM "
+            "units WHERE session=? AND state='queued')",
+            session,
+        )
+        self._execute(  # killed before its unit was there, or after it was closed
+            "UPDATE candidates SET state='stopped' WHERE session=? AND "
+            "kind='generated' AND state IN ('queued', 'running') AND id NOT IN (SELECT "
+            "candidate FROM units WHERE state='queued' AND candidate IS NOT NULL)",
+            session,
+        )
+
+    def _last_activity(self, session: int) -> float:
+        row = self._one(
+            "SELECT max(coalesce(finished, started)) AS t FROM trials WHERE session=?",
+            session,
+        )
+        return float((row or {}).get("t") or 0.0)
+
+    def session(self, session: int) -> Row:
+        """One session's row."""
+        row = self._one("SELECT * FROM sessions WHERE id=?", session)
+        if row is None:
+            raise LedgerError(f"{self.path} has no session {session}.")
+        return row
+
+    def sessions(self) -> list[Row]:
+        """All sessions, oldest first."""
+        return self._query("SELECT * FROM sessions ORDER BY id")
+
+    def set_head(
+        self, session: int, head: str, commit: str | None, fingerprint: str
+    ) -> None:
+        """Candidates of `session` are run against `head`, which is at `commit`."""
+        self._execute(
+            "UPDATE sessions SET head=?, head_commit=?, fingerprint=?, "
+            "first_head=coalesce(first_head, ?) WHERE id=?",
+            *(head, commit, fingerprint, head, session),
+        )
+
+    def set_profile(self, session: int, profile: Mapping[str, Any]) -> None:
+        """Record what the training command said of itself."""
+        self._execute(
+            "UPDATE sessions SET profile=? WHERE id=?", json.dumps(profile), session
+        )
+
+    def set_proposing(self, session: int, state: str) -> None:
+        """Whether candidates may still come: `yes` or `no`."""
+        self._execute("UPDATE sessions SET proposing=? WHERE id=?", state, session)
+
+    def finish_session(self, session: int, state: str, reason: str) -> None:
+        """Close a session: `finished`, `interrupted` or `failed`."""
+        with self._transaction():
+            self._execute(
+                "UPDATE sessions SET state=?, reason=coalesce(reason, ?), finished=? "
+                "WHERE id=?",
+                *(state, reason, time.time(), session),
+            )
+            # What is still set aside was for a call nobody waits for any more: it may
+            # have been charged, so it counts in full.
+            self._execute(
+                "INSERT INTO llm_calls(session, proposer, model, input_tokens, "
+                "cache_read_tokens, cache_write_tokens, output_tokens, usd, seconds, "
+                "status, created) SELECT session, '', '', 0, 0, 0, 0, usd, 0, 'lost', "
+                "? FROM reservations WHERE session=?",
+                *(time.time(), session),
+            )
+            self._execute("DELETE FROM reservations WHERE session=?", session)
+            # Generated candidates of an interrupted session wait for its resume.
+            self._execute(
+                "UPDATE candidates SET state='stopped' WHERE session=? AND state IN "
+                "('queued', 'running') AND (kind<>'generated' OR ?='finished')",
+                *(session, state),
+            )
+
+    def stop(self, session: int, reason: str) -> None:
+        """Tell every lane to stop; the first reason wins."""
+        self._execute(
+            "UPDATE sessions SET reason=? WHERE id=? AND reason IS NULL",
+            *(reason, session),
+        )
+
+    def stopping(self, session: int) -> str | None:
+        """Why the session stops, or None while it goes on."""
+        row = self._one("SELECT reason, owner FROM sessions WHERE id=?", session)
+        if row is None:
+            return "the session is not in the ledger"
+        if row["reason"] or is_alive(row["owner"]):
+            reason: str | None = row["reason"]
+            return reason
+        return "the process that holds this session is gone"
+
+    def session_seconds(self, session: int) -> float:
+        """Wall-clock seconds spent so far, earlier parts of a resumed session too."""
+        row = self.session(session)
+        return _session_seconds(row["finished"] or time.time(), row)
+
+    def add_fingerprint(self, fingerprint: str, parts: Mapping[str, Any]) -> Row | None:
+        """Record a fingerprint; the last other one if this one is new here."""
+        if self._one("SELECT id FROM fingerprints WHERE id=?", fingerprint):
+            return None
+        last = self._one("SELECT * FROM fingerprints ORDER BY created DESC LIMIT 1")
+        self._execute(
+            "INSERT OR IGNORE INTO fingerprints VALUES(?, ?, ?)",
+            *(fingerprint, json.dumps(parts), time.time()),
+        )
+        return {**last, "parts": json.loads(last["parts"])} if last else None
+
+    def add_head(
+        self,
+        head: str,
+        fingerprint: str,
+        sha: str,
+        source: str,
+        commit: str | None,
+        amount: float | None = None,
+    ) -> None:
+        """Record a baseline: a target's source under a fingerprint.
+
+        `amount` is what one of its runs may use, where that is not the session's
+        budget; a baseline that is known keeps what it has.
+        """
+        self._execute(
+            "INSERT INTO heads VALUES(?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO UPDATE "
+            "SET commit_id=coalesce(commit_id, excluded.commit_id)",
+            *(head, fingerprint, sha, source, commit, amount, time.time()),
+        )
+
+    def head(self, head: str) -> Row:
+        """One baseline's row."""
+        row = self._one("SELECT * FROM heads WHERE id=?", head)
+        if row is None:
+            raise LedgerError(f"{self.path} has no baseline {head}.")
+        return row
+
+
+def _session_seconds(until: float, row: Row) -> float:
+    return float(row["previous_seconds"] + max(0.0, until - row["started"]))

@@ -1,0 +1,62 @@
+"""Money and events: what calls cost, what is worth telling."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from autoresearch_plugin.ledger.connection import Connection, Row
+
+
+class Spending(Connection):
+    """Rows of LLM calls, reservations and events."""
+
+    def reserve(self, session: int, usd: float, cap: float) -> int | None:
+        """Set `usd` aside if spent + reserved stays within `cap`; a handle or None."""
+        with self._transaction():
+            if self._committed(session) + usd > cap:
+                return None
+            return self._execute(
+                "INSERT INTO reservations(session, usd) VALUES(?, ?)", session, usd
+            )
+
+    def settle(self, session: int, handle: int | None, call: Mapping[str, Any]) -> None:
+        """Turn a reservation into what the call really cost."""
+        with self._transaction():
+            if handle is not None and not self._reserved(handle):
+                return  # booked in full when the session was closed meanwhile
+            self._execute("DELETE FROM reservations WHERE id=?", handle)
+            row = {**call, "session": session, "created": time.time()}
+            names, marks = ", ".join(row), ", ".join("?" * len(row))
+            self._execute(
+                f"INSERT INTO llm_calls({names}) VALUES({marks})", *row.values()
+            )
+
+    def _reserved(self, handle: int) -> bool:
+        return bool(self._one("SELECT id FROM reservations WHERE id=?", handle))
+
+    def _committed(self, session: int) -> float:
+        row = self._one(
+            "SELECT coalesce((SELECT sum(usd) FROM llm_calls WHERE session=?), 0) + "
+            "coalesce((SELECT sum(usd) FROM reservations WHERE session=?), 0) AS usd",
+            *(session, session),
+        )
+        return float(row["usd"]) if row else 0.0
+
+    def calls(self, session: int) -> list[Row]:
+        """LLM calls of a session."""
+        return self._query("SELECT * FROM llm_calls WHERE session=?", session)
+
+    def add_event(self, session: int, kind: str, text: str) -> None:
+        """Record something worth telling at the end."""
+        self._execute(
+            "INSERT INTO events(session, created, kind, text) VALUES(?, ?, ?, ?)",
+            *(session, time.time(), kind, text),
+        )
+
+    def events(self, session: int, after: int = 0) -> list[Row]:
+        """Events of a session, oldest first, after event number `after`."""
+        return self._query(
+            "SELECT * FROM events WHERE session=? AND id>? ORDER BY id", session, after
+        )

@@ -1,0 +1,165 @@
+"""Trials: who runs which seed of whose bank, and what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import Any
+
+from autoresearch_plugin.ledger.connection import Connection, Row
+from autoresearch_plugin.ledger.processes import is_alive, this_process
+from autoresearch_plugin.trial import TrialResult
+
+
+class Trials(Connection):
+    """Rows of trials, of baselines (candidate NULL) and of candidates."""
+
+    def seed(self, head: str, index: int) -> int:
+        """Seed `index` of a head's bank: fixed for this ledger, unknown elsewhere."""
+        row = self._one("SELECT value FROM meta WHERE key='salt'")
+        text = f"{row['value'] if row else ''}:{head}:{index}"
+        return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16) % 2**31
+
+    def claim_head_trial(self, session: int, head: str, wanted: int) -> Row | None:
+        """A baseline run that is still missing, now ours; None when none is."""
+        with self._transaction():
+            self._forget_dead_trials(head)
+            taken = {
+                row["seed_index"]
+                for row in self._query(
+                    "SELECT seed_index FROM trials WHERE head=? AND candidate IS NULL "
+                    "AND (state='running' OR outcome='ok')",
+                    head,
+                )
+            }
+            free = [index for index in range(wanted) if index not in taken]
+            if not free:
+                return None
+            return self._start_trial(session, head, None, free[0])
+
+    def start_trial(self, session: int, head: str, candidate: int, index: int) -> Row:
+        """Record that we run `candidate` on seed `index` of `head`'s bank."""
+        with self._transaction():
+            return self._start_trial(session, head, candidate, index)
+
+    def _start_trial(
+        self, session: int, head: str, candidate: int | None, index: int
+    ) -> Row:
+        trial = self._execute(
+            "INSERT INTO trials(session, head, candidate, seed_index, seed, state, "
+            "owner, started) VALUES(?, ?, ?, ?, ?, 'running', ?, ?)",
+            *(session, head, candidate, index, self.seed(head, index)),
+            *(this_process(), time.time()),
+        )
+        row = self._one("SELECT * FROM trials WHERE id=?", trial)
+        return row or {}
+
+    def finish_trial(
+        self,
+        trial: int,
+        result: TrialResult,
+        value: float | None,
+        device: str,
+        budget: str,
+    ) -> None:
+        """Record how a trial ended; `value` is the metric or None."""
+        self._execute(
+            "UPDATE trials SET state='done', finished=?, outcome=?, message=?, "
+            "value=?, metrics=?, summary=?, seconds=?, cpu_seconds=?, curve=?, log=?, "
+            "device=?, budget=? WHERE id=?",
+            *(time.time(), str(result.outcome), result.message[:2000], value),
+            *map(json.dumps, (result.metrics, result.summary, result.seconds)),
+            *(result.cpu_seconds, json.dumps(result.curve[-200:]), result.log_tail),
+            *(device, budget, trial),
+        )
+
+    def _forget_dead_trials(self, head: str) -> None:
+        for row in self._query(
+            "SELECT id, owner FROM trials WHERE head=? AND state='running'", head
+        ):
+            if not is_alive(row["owner"]):
+                self._execute("UPDATE trials SET state='lost' WHERE id=?", row["id"])
+
+    def head_trials(self, head: str) -> list[Row]:
+        """Finished, good baseline runs of a head in the order of its seed bank."""
+        return self._trials("head=? AND candidate IS NULL AND outcome='ok'", head)
+
+    def candidate_trials(self, candidate: int, head: str | None = None) -> list[Row]:
+        """Finished runs of a candidate (on one head), oldest first."""
+        if head is None:
+            return self._trials("candidate=? AND state='done'", candidate)
+        return self._trials("candidate=? AND head=? AND state='done'", candidate, head)
+
+    def good_trials(self, candidate: int, head: str) -> list[Row]:
+        """Runs of a candidate on one head that gave a number: what is judged."""
+        return [
+            row
+            for row in self.candidate_trials(candidate, head)
+            if row["outcome"] == "ok"
+        ]
+
+    def drop_trial(self, trial: int) -> None:
+        """A run that was stopped on purpose counts as never made."""
+        self._execute("UPDATE trials SET state='lost' WHERE id=?", trial)
+
+    def failed_head_trials(self, head: str) -> int:
+        """How many baseline runs of `head` gave no number."""
+        return len(
+            self._trials(
+                "head=? AND candidate IS NULL AND state='done' AND outcome<>'ok'", head
+            )
+        )
+
+    def running_head_trials(self, head: str) -> int:
+        """How many baseline runs of `head` are under way in a living process."""
+        rows = self._query(
+            "SELECT owner FROM trials WHERE head=? AND candidate IS NULL AND "
+            "state='running'",
+            head,
+        )
+        return sum(is_alive(row["owner"]) for row in rows)
+
+    def session_trials(self, session: int) -> list[Row]:
+        """All finished runs of a session."""
+        return self._trials("session=? AND state='done'", session)
+
+    def fingerprint_trials(self, fingerprint: str) -> list[Row]:
+        """All good runs under a fingerprint: the noise pool."""
+        return self._trials(
+            "outcome='ok' AND head IN (SELECT id FROM heads WHERE fingerprint=?)",
+            fingerprint,
+        )
+
+    def _trials(self, where: str, *values: Any) -> list[Row]:
+        order = "seed_index, id" if "candidate IS NULL" in where else "id"
+        sql = f"SELECT * FROM trials WHERE {where} ORDER BY {order}"
+        rows = self._query(sql, *values)
+        for row in rows:
+            for key in ("metrics", "summary", "seconds", "curve"):
+                row[key] = json.loads(row[key]) if row[key] else {}
+        return rows
+
+    def recent_seconds(self, session: int, count: int = 20) -> list[float]:
+        """How long the latest good runs of a session took."""
+        rows = self._query(
+            "SELECT finished - started AS s FROM trials WHERE session=? AND "
+            "outcome='ok' ORDER BY id DESC LIMIT ?",
+            *(session, count),
+        )
+        return [row["s"] for row in rows]
+
+    def device_seconds(self, session: int) -> float:
+        """Seconds that trials of this session held a device."""
+        row = self._one(
+            "SELECT sum(finished - started) AS s FROM trials WHERE session=?", session
+        )
+        return float((row or {}).get("s") or 0.0)
+
+    def lost_work(self, session: int) -> None:
+        """Close what processes that are gone have left open in this session."""
+        for row in self._query(
+            "SELECT id, owner FROM trials WHERE session=? AND state='running'", session
+        ):
+            if not is_alive(row["owner"]):
+                self._execute("UPDATE trials SET state='lost' WHERE id=?", row["id"])

@@ -1,0 +1,119 @@
+"""Work: units that lanes claim, leases, and what each lane does now."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autoresearch_plugin.ledger.connection import Connection, Row
+from autoresearch_plugin.ledger.processes import is_alive, this_process
+
+
+class Work(Connection):
+    """Rows of units, leases and lanes."""
+
+    def add_unit(
+        self,
+        session: int,
+        kind: str,
+        target: str,
+        nodeids: Sequence[str] = (),
+        candidate: int | None = None,
+    ) -> None:
+        """Queue work: a `hand` file with its collected tests, or a `generated` file."""
+        self._execute(
+            "INSERT INTO units(session, kind, target, nodeids, candidate, state, "
+            "created) VALUES(?, ?, ?, ?, ?, 'queued', ?)",
+            *(session, kind, target, json.dumps(list(nodeids)), candidate, time.time()),
+        )
+
+    def claim_unit(
+        self, session: int, lane: str, device: str, only_hand: bool = False
+    ) -> Row | None:
+        """The next unit, hand-written ones first, now ours; None when none waits."""
+        with self._transaction():
+            rows = self._query(
+                "UPDATE units SET state='running', owner=?, lane=?, device=?, "
+                "started=? WHERE id=(SELECT id FROM units WHERE session=? AND "
+                "state='queued' AND (kind='hand' OR NOT ?) ORDER BY kind<>'hand', id "
+                "LIMIT 1) RETURNING *",
+                *(this_process(), lane, device, time.time(), session, only_hand),
+            )
+        return {**rows[0], "nodeids": json.loads(rows[0]["nodeids"])} if rows else None
+
+    def begin_item(self, unit: int, nodeid: str, location: Sequence[Any]) -> None:
+        """Note which test of a unit runs now, for the report of a dead worker."""
+        self._execute(
+            "UPDATE units SET current=?, location=? WHERE id=?",
+            *(nodeid, json.dumps(list(location)), unit),
+        )
+
+    def finish_unit(self, unit: int, state: str = "done") -> None:
+        """Close a unit: `done`, `stopped` (to be resumed) or `died`."""
+        self._execute(
+            "UPDATE units SET state=?, finished=? WHERE id=?",
+            *(state, time.time(), unit),
+        )
+
+    def unit_of_lane(self, session: int, lane: str) -> Row | None:
+        """What a lane was doing, when it died."""
+        row = self._one(
+            "SELECT * FROM units WHERE session=? AND lane=? AND state='running'",
+            *(session, lane),
+        )
+        return {**row, "nodeids": json.loads(row["nodeids"])} if row else None
+
+    def unit_counts(self, session: int) -> Mapping[tuple[str, str], int]:
+        """Numbers of units by (kind, state)."""
+        rows = self._query(
+            "SELECT kind, state, count(*) AS n FROM units WHERE session=? "
+            "GROUP BY kind, state",
+            session,
+        )
+        return {(row["kind"], row["state"]): row["n"] for row in rows}
+
+    def first_wait(self, candidate: int) -> float | None:
+        """Seconds from the writing of a generated candidate to its start."""
+        row = self._one(
+            "SELECT started - created AS s FROM units WHERE candidate=?", candidate
+        )
+        return row["s"] if row else None
+
+    def try_lease(self, name: str) -> bool:
+        """Take a named lease that only one living process can hold."""
+        with self._transaction():
+            row = self._one("SELECT owner FROM leases WHERE name=?", name)
+            if row and row["owner"] != this_process() and is_alive(row["owner"]):
+                return False
+            self._execute(
+                "INSERT OR REPLACE INTO leases VALUES(?, ?, ?)",
+                *(name, this_process(), time.time()),
+            )
+        return True
+
+    def release_lease(self, name: str) -> None:
+        """Give a lease back; nothing happens if it is not ours."""
+        self._execute(
+            "DELETE FROM leases WHERE name=? AND owner=?", name, this_process()
+        )
+
+    def lease_owner(self, name: str) -> str | None:
+        """The living process that holds a lease."""
+        row = self._one("SELECT owner FROM leases WHERE name=?", name)
+        return row["owner"] if row and is_alive(row["owner"]) else None
+
+    def set_lane(
+        self, session: int, name: str, device: str, status: Row | None
+    ) -> None:
+        """What a lane does now; None when it is idle."""
+        self._execute(
+            "INSERT OR REPLACE INTO lanes VALUES(?, ?, ?, ?, ?)",
+            *(session, name, device, json.dumps(status), time.time()),
+        )
+
+    def lanes(self, session: int) -> list[Row]:
+        """What each lane does now."""
+        rows = self._query("SELECT * FROM lanes WHERE session=? ORDER BY name", session)
+        return [{**row, "status": json.loads(row["status"])} for row in rows]

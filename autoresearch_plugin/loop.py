@@ -1,0 +1,371 @@
+"""The loop: what one process measures next, and how a candidate gets its verdict.
+
+`Research` is one process' hold of a running session: a lane under `--autoresearch`, or
+a plain `pytest experiments/test_x.py`. All it knows is in the ledger, so any number of
+processes can work on one session and any of them may die.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from autoresearch_plugin import candidate as candidates
+from autoresearch_plugin import comparing, judge, patch
+from autoresearch_plugin.errors import InfrastructureError, PatchError, SettingsError
+from autoresearch_plugin.idea import Head, Idea, Judgement
+from autoresearch_plugin.measuring import Measuring, last_words
+from autoresearch_plugin.trial import Estimate, Outcome, TrialResult
+
+if TYPE_CHECKING:
+    from autoresearch_plugin.ledger import Row
+    from autoresearch_plugin.repository import Kept
+
+KEEP_LEASE = "keep"
+HEAD_TOP_EVERY = 15  # one more baseline run per so many screened candidates ...
+HEAD_TOP_MAX = 6  # ... up to this many (judge.md: keeps an unlucky head from stalling)
+
+
+@dataclass
+class Research(Measuring):
+    """One process' hold of a session, with the right to decide."""
+
+    # -------------------------------------------------------------------- facts
+
+    def baseline(self, head: Head) -> Estimate:
+        """The baseline's metric over its runs so far."""
+        return Estimate.of(
+            [row["value"] for row in self.ledger.head_trials(head.id)],
+            sd=comparing.unpaired_noise(self, head).sigma,
+        )
+
+    def kept_before(self, head: Head) -> Mapping[str, Kept]:
+        """Signatures that are part of the baseline's history."""
+        if self.repository is None or head.commit is None:
+            return {}
+        return self.repository.history(head.commit)
+
+    # ----------------------------------------------------------- baseline runs
+
+    def calibrate(self) -> bool:
+        """Run one baseline trial if the head needs one now; whether it did."""
+        head = self.head()
+        row = self.ledger.claim_head_trial(self.session, head.id, self._wanted(head))
+        if row is None:
+            return False
+        self._head_trial(head, row)
+        return True
+
+    def _wanted(self, head: Head) -> int:
+        """Runs this head should have: one to screen, more once it is screened against.
+
+        Losers can be dropped from the first run on, so candidates start early; lanes
+        that would idle meanwhile calibrate.
+        """
+        measured = len(self.ledger.head_trials(head.id))
+        screened = self.ledger.screened_count(head.id)
+        if measured == 0 and self.ledger.running_head_trials(head.id):
+            return judge.HEAD_MIN
+        if screened == 0:
+            return 1
+        return min(HEAD_TOP_MAX, judge.HEAD_MIN + screened // HEAD_TOP_EVERY)
+
+    def ensure_head(self, head: Head, wanted: int) -> None:
+        """Wait until `head` has `wanted` runs, running those nobody else runs."""
+        while len(self.ledger.head_trials(head.id)) < wanted:
+            row = self.ledger.claim_head_trial(self.session, head.id, wanted)
+            if row is None:
+                self.pause("waiting for the baseline, which another process measures")
+            else:
+                self._head_trial(head, row)
+
+    def _head_trial(self, head: Head, row: Row) -> None:
+        number = row["seed_index"] + 1
+        label = f"baseline {head.short}, run {number}"
+        result = self.trial(head, head.source, row, self.budget_of(head), label)
+        if result.ok:
+            self.tell(f"{label}: {self.value_text(result)}")
+            return
+        if result.outcome.is_accident and self.ledger.failed_head_trials(head.id) < 2:
+            self.tell(f"{label}: {result.outcome}, {result.message}; trying once more")
+            return
+        raise InfrastructureError(
+            f"the baseline itself does not run: {result.outcome}"
+            f"{': ' if result.message else ''}{result.message}. No idea is to blame; "
+            f"try the training by hand first.{last_words(result)}"
+        )
+
+    # ------------------------------------------------------------- a candidate
+
+    def decide(self, idea: Idea) -> Judgement:
+        """Run an idea as often as its verdict needs.
+
+        Raises:
+            InfrastructureError: the machinery failed.
+            SessionStopping: the session ends.
+        """
+        head = self.head()
+        kept = self.kept_before(head).get(idea.signature)
+        if kept:
+            reason = f"in the baseline since {kept.commit[:7]} ({kept.effect})"
+            if idea.number:
+                self._close(idea.number, "before", reason)
+            return Judgement("before", reason, idea.number or 0, head)
+        try:
+            if idea.error:
+                raise idea.error
+            patched = idea.apply(head.source)
+            pointless = patch.pointless(head.source, patched)
+        except PatchError as error:
+            return self._close_early(
+                idea, head, "discard", f"does not apply to {head.short}: {error}"
+            )
+        if pointless:
+            return self._close_early(idea, head, "refused", f"no-op: {pointless}")
+        number = self._record(idea, head, patched)
+        with self._alone(head, patched):
+            if self.head().id != head.id:  # moved by an equal one, perhaps
+                return self.decide(replace(idea, number=number))
+            answer = self._answer_from_ledger(number, idea, head, patched)
+            return answer or self._measure(number, idea, head, patched)
+
+    @contextmanager
+    def _alone(self, head: Head, patched: str) -> Iterator[None]:
+        """Of equal candidates at once, the others wait for the verdict of the first."""
+        name = f"{head.id} {patch.sha256(patch.normalise(patched))}"
+        while not self.ledger.try_lease(name):
+            self.pause("waiting for an equal candidate, which another process runs")
+        try:
+            yield
+        finally:
+            self.ledger.release_lease(name)
+
+    def _record(self, idea: Idea, head: Head, patched: str) -> int:
+        fields = {
+            "head": head.id,
+            "source_key": patch.sha256(patch.normalise(patched)),
+            "diff": patch.unified_diff(head.source, patched, self.settings.target),
+            "added_lines": patch.logical_lines(patched)
+            - patch.logical_lines(head.source),
+            "state": "running",
+            "started": time.time(),
+            "nodeid": idea.nodeid,
+        }
+        if idea.number is not None:
+            self.ledger.update_candidate(idea.number, **fields)
+            return idea.number
+        return self._add(idea, fields)
+
+    def _add(self, idea: Idea, fields: Mapping[str, Any]) -> int:
+        return self.ledger.add_candidate(
+            self.session,
+            idea.kind,
+            {
+                "title": idea.title,
+                "hypothesis": idea.hypothesis,
+                "category": idea.category,
+                "edits": candidates.edits_json(idea.edits),
+                "signature": idea.signature,
+                "file": idea.file,
+                "test": idea.test,
+                **fields,
+            },
+        )
+
+    def _close_early(self, idea: Idea, head: Head, state: str, why: str) -> Judgement:
+        number = idea.number
+        if number is None:
+            number = self._add(idea, {"nodeid": idea.nodeid, "head": head.id})
+        self._close(number, state, why)
+        return Judgement(state, why, number, head)
+
+    def _close(self, number: int, state: str, reason: str) -> None:
+        self.ledger.update_candidate(
+            number, state=state, reason=reason, decided=time.time()
+        )
+
+    def _answer_from_ledger(
+        self, number: int, idea: Idea, head: Head, patched: str
+    ) -> Judgement | None:
+        key = patch.sha256(patch.normalise(patched))
+        old = self.ledger.decided_before(head.id, key, number)
+        if old is None or not self._holds(old["evidence"]):
+            return None
+        if old["state"] == "keep" and not self._still_head(head):
+            return self.decide(replace(idea, number=number))
+        reason = f"decided before as #{old['id']:03d}: {old['reason']}"
+        self._close(number, old["state"], reason)
+        evidence = old["evidence"]
+        verdict = judge.Verdict.from_data(evidence)
+        self.ledger.add_verdict(number, head.id, verdict.decision, evidence)
+        return Judgement(old["state"], reason, number, head, patched, verdict, True)
+
+    def _holds(self, evidence: Mapping[str, Any]) -> bool:
+        """Whether a verdict of the past answers what is asked now.
+
+        Not that of another rule, and not one that ran out of runs where more are
+        allowed now.
+        """
+        verdict = judge.Verdict.from_data(evidence)
+        same = (verdict.rule, verdict.rule_version) == judge.name_of(self.rule)
+        undecided = verdict.decision == "discard" and verdict.e_value >= verdict.go_e
+        return same and not (undecided and verdict.n < self.settings.max_runs)
+
+    def _still_head(self, head: Head) -> bool:
+        """Take the right to move the head, if `head` still is the head."""
+        if not self.moves_head:
+            return True
+        self._take_keep_lease()
+        if self.head().id == head.id:
+            return True
+        self.release_keep()
+        return False
+
+    def _measure(self, number: int, idea: Idea, head: Head, patched: str) -> Judgement:
+        """Judge on the present head; a winner of an old head is judged again."""
+        try:
+            while True:
+                judgement = self._judge_on(number, head, patched)
+                if judgement.state != "keep" or not self.moves_head:
+                    break
+                self._take_keep_lease()
+                current = self.head()
+                if current.id == head.id:
+                    break
+                self.tell(f"#{number:03d}: the baseline moved, measuring again")
+                self.release_keep()  # others may commit while this one is measured
+                head = current
+                try:
+                    patched = _restacked(idea, head)
+                except PatchError as error:
+                    why = f"does not apply to {head.short}: {error}"
+                    judgement = Judgement("discard", why, number, head)
+                    break
+                self._record(replace(idea, number=number), head, patched)
+        except BaseException:
+            self.release_keep()
+            raise
+        if judgement.state != "keep":
+            self.release_keep()
+        self._close(number, judgement.state, judgement.reason)
+        self.tell(f"#{number:03d} {idea.title}: {judgement.reason}")
+        return judgement
+
+    def _judge_on(self, number: int, head: Head, patched: str) -> Judgement:
+        self.check_time()
+        self.ensure_head(head, 1)
+        failure, budget = self.charged_budget(number, head, patched)
+        if failure is not None:
+            return self._crash(number, head, patched, failure)
+        while True:
+            self.check_time()
+            done = len(self.ledger.good_trials(number, head.id))
+            row = self.ledger.start_trial(self.session, head.id, number, done)
+            label = f"#{number:03d} run {done + 1} of at most {self.settings.max_runs}"
+            result = self.trial(head, patched, row, budget, label)
+            if not result.ok:
+                return self._crash(number, head, patched, result, done)
+            verdict = comparing.verdict(self, number, head)
+            self.tell(f"{label}: {self.value_text(result)}; {verdict.sentence}")
+            if verdict.decision == "replicate":
+                verdict = self._firmer_head(number, head, done + 1, verdict)
+            if verdict.decision != "replicate":
+                self.ledger.add_verdict(
+                    number, head.id, verdict.decision, verdict.to_data()
+                )
+                return Judgement(
+                    verdict.decision, verdict.sentence, number, head, patched, verdict
+                )
+
+    def _firmer_head(
+        self, number: int, head: Head, done: int, verdict: judge.Verdict
+    ) -> judge.Verdict:
+        """Give the head the runs that the next comparison needs, and ask again."""
+        before = len(self.ledger.head_trials(head.id))
+        self.ensure_head(head, max(judge.HEAD_MIN, done + 1 if self.paired else 0))
+        grown = len(self.ledger.head_trials(head.id)) > before
+        return comparing.verdict(self, number, head) if grown else verdict
+
+    def _crash(
+        self,
+        number: int,
+        head: Head,
+        patched: str,
+        result: TrialResult,
+        done: int = 0,
+    ) -> Judgement:
+        """A failed run: no number, no test; a diverging replicate ends it as well."""
+        if result.outcome is Outcome.ENV:
+            raise InfrastructureError(f"{result.message}{last_words(result)}")
+        words = str(result.outcome)
+        if result.message:
+            words += f": {result.message.splitlines()[0][:200]}"
+        if done:
+            words += f" (in run {done + 1})"
+        state = "discard" if result.outcome is Outcome.INTEGRITY else "crash"
+        return Judgement(
+            state, words, number, head, patched, outcome=str(result.outcome)
+        )
+
+    # ------------------------------------------------------------ the right to keep
+
+    def _take_keep_lease(self) -> None:
+        while not self.ledger.try_lease(KEEP_LEASE):
+            self.pause("waiting for another lane to commit its keep")
+        self._follow_branch()
+
+    def _follow_branch(self) -> None:
+        """Meet what is on the research branch now: a lane may have died in its commit,
+        somebody may have committed by hand. Called by the holder of the keep lease.
+        """
+        head = self.head()
+        if self.repository is None or head.commit is None or not self.settings.tag:
+            return
+        tip = self.repository.parent(self.settings.tag)
+        if tip.commit == head.commit:
+            return
+        kept = self.repository.history(tip.commit)
+        for row in self.ledger.candidates(self.session):
+            found = kept.get(row["signature"])
+            if found and row["state"] == "keep" and not row["commit_id"]:
+                self.ledger.update_candidate(row["id"], commit_id=found.commit)
+        self.enter_head(tip.source, tip.commit)
+        self.tell(f"the research branch is at {tip.short}: that is the baseline now")
+
+    def release_keep(self) -> None:
+        """Let other lanes move the head."""
+        if self.moves_head:
+            self.ledger.release_lease(KEEP_LEASE)
+
+
+def _restacked(idea: Idea, head: Head) -> str:
+    """A winner's source on a newer head; raises PatchError if nothing is left of it."""
+    patched = idea.apply(head.source)
+    if pointless := patch.pointless(head.source, patched):
+        raise PatchError(f"it is in there already: {pointless}")
+    return patched
+
+
+def load_rule(setting: str) -> judge.AnyRule:
+    """The decision rule a setting names: a built-in one or `MODULE:NAME`.
+
+    Raises:
+        SettingsError: there is no such rule.
+    """
+    if setting in judge.RULES:
+        return judge.RULES[setting]
+    module, _, name = setting.partition(":")
+    try:
+        if not name:
+            raise AttributeError(setting)
+        loaded = getattr(__import__(module, fromlist=[name]), name)
+    except (ImportError, AttributeError):
+        raise SettingsError(
+            f"no rule {setting!r}; use {', '.join(judge.RULES)} or MODULE:NAME of a "
+            "function that takes a judge.Question and returns a judge.Opinion."
+        ) from None
+    rule: judge.AnyRule = loaded
+    return rule

@@ -1,0 +1,286 @@
+"""One process' hold of a session: what it measures with, and how it runs a trial."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoresearch_plugin import fingerprint, patch
+from autoresearch_plugin.errors import InfrastructureError, SessionStopping
+from autoresearch_plugin.executors.local import scratch_dir
+from autoresearch_plugin.idea import Head
+from autoresearch_plugin.paths import data_dir, state_dir
+from autoresearch_plugin.trial import Budget, Outcome, Profile, TrialResult, TrialSpec
+
+if TYPE_CHECKING:
+    from autoresearch_plugin import judge
+    from autoresearch_plugin.devices import Device
+    from autoresearch_plugin.executors.local import LocalExecutor
+    from autoresearch_plugin.ledger import Ledger, Row
+    from autoresearch_plugin.repository import Repository
+    from autoresearch_plugin.settings import Settings
+
+POLL_SECONDS = 0.1
+
+
+@dataclass
+class Measuring:
+    """Everything a trial needs. `tick` is called often while one runs."""
+
+    root: Path
+    settings: Settings
+    ledger: Ledger
+    session: int
+    profile: Profile
+    device: Device
+    executor: LocalExecutor
+    repository: Repository | None
+    rule: judge.AnyRule
+    lane: str = "main"
+    moves_head: bool = False
+    tick: Callable[[], None] = field(default=lambda: None)
+
+    # -------------------------------------------------------------------- facts
+
+    @property
+    def metric(self) -> str:
+        """Name of the number that decides."""
+        return self.settings.metric or self.profile.metric
+
+    @property
+    def budget(self) -> Budget:
+        """What one run of the baseline may use."""
+        return self.settings.budget or self.profile.budget
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Identity of the measuring set-up."""
+        return fingerprint.fingerprint(
+            self.profile, self.budget, self.settings.command, self.device.name
+        )
+
+    @property
+    def paired(self) -> bool:
+        """Whether runs are compared seed by seed (step budgets only)."""
+        return self.budget.unit == "steps"
+
+    def head(self) -> Head:
+        """The session's present baseline."""
+        session = self.ledger.session(self.session)
+        row = self.ledger.head(session["head"])
+        return Head(row["id"], row["source"], session["head_commit"], row["amount"])
+
+    def budget_of(self, head: Head) -> Budget:
+        """What one run of this baseline may use.
+
+        A kept candidate goes on with the steps that it was charged for: were they
+        reset, every cheaper model would shrink the computation of the next one.
+        """
+        return Budget(self.budget.unit, head.amount or self.budget.amount)
+
+    def enter_head(
+        self, source: str, commit: str | None, amount: float | None = None
+    ) -> Head:
+        """Make `source` the baseline that candidates meet from now on."""
+        sha = patch.sha256(source)
+        head = fingerprint.head_id(self.fingerprint, sha)
+        self.ledger.add_head(head, self.fingerprint, sha, source, commit, amount)
+        self.ledger.set_head(self.session, head, commit, self.fingerprint)
+        return self.head()
+
+    def used_up(self) -> str | None:
+        """Which budget of the session is used up, if one is."""
+        hours, gpu_hours = self.settings.hours, self.settings.gpu_hours
+        if hours is not None and self._hours() >= hours:
+            return f"time budget of {hours:g} h used up"
+        if gpu_hours is not None:
+            used = self.ledger.device_seconds(self.session) / 3600
+            if used >= gpu_hours:
+                return f"device budget of {gpu_hours:g} h used up"
+        return None
+
+    def _hours(self) -> float:
+        return self.ledger.session_seconds(self.session) / 3600
+
+    # --------------------------------------------------------------- the budget
+
+    def charged_budget(
+        self, number: int, head: Head, patched: str
+    ) -> tuple[TrialResult | None, Budget]:
+        """The candidate's budget: fewer steps for dearer ones (docs/contract.md)."""
+        budget = self.budget_of(head)
+        if not (self.profile.charged and budget.unit == "steps"):
+            return None, budget
+        known = self.ledger.candidate(number)
+        if known["ratio"] is not None and self.ledger.good_trials(number, head.id):
+            return None, _charged(budget, known["ratio"])  # a resumed candidate
+        with self._scratch(head.source) as ours, self._scratch(patched) as theirs:
+            pace = self.executor.pace(
+                self._spec("pace", head.source, ours, 0, budget),
+                self._spec("pace", patched, theirs, 0, budget),
+                self.device,
+                should_stop=self.should_stop,
+            )
+        if pace.failed is not None:
+            self._raise_if_stopped(pace.failed)
+            if pace.culprit == "parent":
+                raise InfrastructureError(
+                    f"the baseline failed while its pace was measured: "
+                    f"{pace.failed.message}{last_words(pace.failed)}"
+                )
+            return pace.failed, budget
+        self.ledger.update_candidate(number, ratio=pace.ratio)
+        return None, _charged(budget, pace.ratio)
+
+    def _limits(self, head: Head, budget: Budget) -> tuple[dict[str, float], float]:
+        """Wall-clock deadlines per phase and a CPU limit, from the parent's own runs.
+
+        Step budgets: three times the parent's CPU seconds, ten times its wall time.
+        """
+        limits = {key: float(value) for key, value in self.profile.limits.items()}
+        if budget.unit == "seconds":
+            limits["train"] = max(limits.get("train", 0.0), budget.amount * 1.1 + 30)
+            return limits, float("inf")
+        scale = max(1.0, budget.amount / self.profile.budget.amount)
+        limits["train"] = limits.get("train", 600.0) * scale
+        rows = self.ledger.head_trials(head.id)
+        if not rows:
+            return limits, float("inf")
+        wall = statistics.median(row["seconds"].get("train", 0.0) for row in rows)
+        cpu = statistics.median(row["cpu_seconds"] for row in rows)
+        limits["train"] = max(10.0, 10 * wall)
+        return limits, max(10.0, 3 * cpu)
+
+    # ---------------------------------------------------------------- one trial
+
+    def trial(
+        self, head: Head, source: str, row: Row, budget: Budget, label: str
+    ) -> TrialResult:
+        limits, cpu_limit = self._limits(head, budget)
+        with self._scratch(source) as scratch, self._status(label, budget) as on_event:
+            result = self.executor.trial(
+                replace(
+                    self._spec("train", source, scratch, row["seed"], budget),
+                    trial_id=f"t{row['id']:06d}",
+                    limits=limits,
+                ),
+                self.device,
+                evaluates=self.profile.evaluates,
+                on_event=on_event,
+                should_stop=self.should_stop,
+                cpu_limit=cpu_limit,
+            )
+        if result.outcome is Outcome.STOPPED:
+            self.ledger.drop_trial(row["id"])
+            self._raise_if_stopped(result)
+        value = result.metrics.get(self.metric)
+        if result.ok and value is None:
+            result = replace(
+                result,
+                outcome=Outcome.ERROR,
+                message=f"the command reported no metric {self.metric!r}",
+            )
+        self.ledger.finish_trial(row["id"], result, value, self.device.id, str(budget))
+        return result
+
+    def _spec(
+        self, phase: str, source: str, scratch: Path, seed: int, budget: Budget
+    ) -> TrialSpec:
+        return TrialSpec(
+            trial_id=phase,
+            phase=phase,
+            source=str(scratch / Path(self.settings.target).name),
+            source_sha256=patch.sha256(source),
+            profile=self.settings.profile,
+            seed=seed,
+            budget=budget,
+            limits=dict(self.profile.limits),
+            threads=self.device.threads,
+            device="cuda" if self.device.kind == "cuda" else "cpu",
+            data_dir=str(data_dir(self.root)),
+            scratch=str(scratch),
+            checkpoint=str(scratch / "checkpoint.safetensors"),
+        )
+
+    @contextmanager
+    def _scratch(self, source: str) -> Iterator[Path]:
+        with scratch_dir(state_dir(self.root)) as scratch:
+            path = scratch / Path(self.settings.target).name
+            path.write_bytes(source.encode())
+            yield scratch
+
+    @contextmanager
+    def _status(
+        self, label: str, budget: Budget
+    ) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+        """Publish what this lane does, at most twice a second."""
+        status: Row = {"label": label, "phase": "start", "share": 0.0}
+        status["started"] = last = time.time()
+
+        def on_event(event: Mapping[str, Any]) -> None:
+            nonlocal last
+            if event.get("event") == "phase":
+                status["phase"] = str(event.get("phase"))
+            elif event.get("event") == "step":
+                key = "step" if budget.unit == "steps" else "elapsed"
+                done = event.get(key)
+                if isinstance(done, int | float):
+                    status["share"] = min(1.0, max(0.0, done / budget.amount))
+            if time.time() - last > 0.5:
+                last = time.time()
+                self._publish(status)
+
+        self._publish(status)
+        try:
+            yield on_event
+        finally:
+            self._publish(None)
+
+    def _publish(self, status: Row | None) -> None:
+        self.ledger.set_lane(self.session, self.lane, self.device.id, status)
+
+    def value_text(self, result: TrialResult) -> str:
+        value = result.metrics[self.metric]
+        return f"{self.metric} {value:.4f}, {result.wall_seconds:.0f} s"
+
+    # --------------------------------------------------------- stopping, waiting
+
+    def should_stop(self) -> str | None:
+        self.tick()
+        return self.ledger.stopping(self.session)
+
+    def _raise_if_stopped(self, result: TrialResult) -> None:
+        if result.outcome is Outcome.STOPPED:
+            raise SessionStopping(result.message or "the session is ending")
+
+    def check_time(self) -> None:
+        reason = self.ledger.stopping(self.session) or self.used_up()
+        if reason:
+            raise SessionStopping(reason)
+
+    def pause(self, why: str) -> None:
+        """Wait for another process; `why` is for whoever reads a stack dump."""
+        if reason := self.should_stop():
+            raise SessionStopping(reason)
+        time.sleep(POLL_SECONDS)
+
+    def tell(self, text: str) -> None:
+        self.ledger.add_event(self.session, "progress", f"{self.lane}  {text}")
+        self.tick()
+
+
+def _charged(budget: Budget, ratio: float) -> Budget:
+    """Steps for a candidate whose step costs `ratio` of its parent's."""
+    return Budget("steps", max(1, round(budget.amount / ratio)))
+
+
+def last_words(result: TrialResult) -> str:
+    """The end of what a failed run printed, for a message."""
+    lines = [line for line in result.log_tail.splitlines() if line.strip()][-8:]
+    return "\nIts last words:\n  " + "\n  ".join(lines) if lines else ""

@@ -1,0 +1,25 @@
+"""Proposers write candidates: a model, a search, a script, a program of the user's."""
+
+from autoresearch_plugin.proposers.base import (
+    Answer,
+    Call,
+    Exhausted,
+    Options,
+    Proposer,
+    Purse,
+    has_key,
+    make,
+    note,
+)
+
+__all__ = [
+    "Answer",
+    "Call",
+    "Exhausted",
+    "Options",
+    "Proposer",
+    "Purse",
+    "has_key",
+    "make",
+    "note",
+]

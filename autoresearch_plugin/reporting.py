@@ -1,0 +1,397 @@
+"""What a session shows and leaves behind: header, progress, files, closing screen."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import statistics
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from autoresearch_plugin import __version__, comparing
+from autoresearch_plugin.judge import Verdict
+from autoresearch_plugin.paths import own_directory
+from autoresearch_plugin.proposers import note
+from autoresearch_plugin.reports import closing, kept_xml, results_tsv
+from autoresearch_plugin.screen import Screen, Ticker, plan
+
+if TYPE_CHECKING:
+    from autoresearch_plugin.ledger import Row
+    from autoresearch_plugin.loop import Research
+    from autoresearch_plugin.state import State
+
+
+class ReportingPlugin:
+    """In the controller or the only process: the one writer of reports."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._ticker: Ticker | None = None
+        self._junit: Any = None
+        choose_junit(state)
+
+    @property
+    def _opened(self) -> bool:
+        return self.state._opened is not None
+
+    @pytest.hookimpl
+    def pytest_report_header(self) -> list[str]:
+        """Each value, and where it came from."""
+        return list(header(self.state)) if self._opened else []
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionstart(self) -> None:
+        """The session is open by now; show its progress from here on."""
+        if not self._opened:
+            return
+        config = self.state.config
+        self._junit = find_junit(config)
+        self.state.screen = Screen(config, self.state.research)
+        if self.state.is_controller:
+            self._ticker = Ticker(self.state.screen)
+            self._ticker.start()
+        write_files(self.state)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(
+        self, report: pytest.TestReport
+    ) -> Generator[None, None, None]:
+        """Keep the percentage meaningful, and the files up to date."""
+        if self._opened:
+            set_total(self.state)
+            if self.state.screen is not None:
+                self.state.screen.catch_up()
+        yield
+        if self._opened and report.when == "teardown":
+            write_files(self.state)
+            flush_junit(self._junit)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        """Stop the ticker; add what belongs to the whole suite."""
+        if self._ticker is not None:
+            self._ticker.quit.set()
+            self._ticker.join(timeout=2)
+        if not self._opened:
+            return
+        if self.state.screen is not None:
+            self.state.screen.catch_up()
+        write_files(self.state)
+        if self._junit is not None:
+            facts = self.state.research
+            self._junit.node_reporters_ordered = _named(
+                self._junit.node_reporters_ordered
+            )
+            self._junit.add_global_property("autoresearch", __version__)
+            self._junit.add_global_property("fingerprint", facts.fingerprint)
+            self._junit.add_global_property("profile", facts.profile.name)
+            flush_junit(self._junit)  # complete now: xdist may wait for its workers
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """The closing screen."""
+        if not self._opened or self.state.research.ledger is None:
+            return
+        facts = collect_facts(self.state)
+        terminalreporter.write_sep("=", facts.title)
+        for line in closing.lines(facts):
+            terminalreporter.write_line(line)
+
+
+# -------------------------------------------------------------------- header
+
+
+def header(state: State) -> Iterator[str]:
+    """The lines below pytest's own header."""
+    research, opened = state.research, state.opened
+    settings, head = research.settings, research.head()
+    source = settings.sources
+    branch = f"autoresearch/{settings.tag}"
+    resumed = ", resumed" if opened.resumed else ""
+    yield f"autoresearch {__version__}: {branch} at {head.short}{resumed}"
+    budget_source = source["budget"] if settings.budget else "profile"
+    yield (
+        f"  target {settings.target} ({source['target']}), "
+        f"profile {research.profile.name} ({source['profile']}), "
+        f"budget {research.budget} ({budget_source})"
+    )
+    kinds = ", ".join(sorted({device.name for device in opened.devices}))
+    names = ", ".join(device.id for device in opened.devices)
+    yield f"  device {kinds}: {names} ({source['devices']}); sandbox none"
+    for line in research.profile.lines:
+        yield f"  {line}"
+    yield (
+        f"  proposer {settings.proposer} ({source['proposer']}), rule {settings.rule} "
+        f"({source['rule']}), stop: {stop_text(state)}"
+    )
+    yield f"  {plan(research)}"
+    for text in opened.notes:
+        yield f"  note: {text}"
+
+
+def stop_text(state: State) -> str:
+    """When the session ends by itself."""
+    settings = state.research.settings
+    parts = []
+    if settings.experiments is not None:
+        parts.append(
+            f"after {settings.experiments} experiments "
+            f"({settings.sources['experiments']})"
+        )
+    if settings.hours is not None:
+        parts.append(f"after {settings.hours:g} h ({settings.sources['hours']})")
+    if settings.gpu_hours is not None:
+        parts.append(f"after {settings.gpu_hours:g} device hours")
+    return " or ".join(parts) if parts else "at Ctrl-C; the same command resumes"
+
+
+# --------------------------------------------------------------------- files
+
+
+def choose_junit(state: State) -> None:
+    """junit.xml in the report directory, unless the user names a file."""
+    option = state.config.option
+    if state.config.option.collectonly or state.only_shows_setup:
+        return
+    if not getattr(option, "xmlpath", None):
+        directory = own_directory(state.config.rootpath / state.settings.report)
+        option.xmlpath = str(directory / "junit.xml")
+    if getattr(option, "verbose", 1) == 0:
+        option.verbose = 1  # a line a test: runs take minutes, letters say too little
+
+
+def find_junit(config: pytest.Config) -> Any:
+    """pytest's own JUnit writer, by what it can do; system-out is switched on."""
+    for plugin in config.pluginmanager.get_plugins():
+        if hasattr(plugin, "add_global_property") and hasattr(plugin, "logfile"):
+            if getattr(plugin, "logging", "") == "no":
+                plugin.logging = "system-out"
+            return plugin
+    return None
+
+
+def flush_junit(junit: Any) -> None:
+    """Write the report so far; a reader never sees half of it."""
+    if junit is None:
+        return
+    final, cases = junit.logfile, junit.node_reporters_ordered
+    junit.logfile = f"{final}.part"
+    junit.node_reporters_ordered = _named(cases)
+    try:
+        junit.pytest_sessionfinish()
+        Path(junit.logfile).replace(final)
+    finally:
+        junit.logfile, junit.node_reporters_ordered = final, cases
+
+
+def _named(cases: list[Any]) -> list[Any]:
+    """Without tests that have begun and not ended, which have no name there yet."""
+    # A finished one has turned into its XML and lost its attributes.
+    return [case for case in cases if getattr(case, "attrs", True)]
+
+
+def write_files(state: State) -> None:
+    """kept.xml and results.tsv, from the ledger."""
+    research = state.research
+    directory = own_directory(state.config.rootpath / state.settings.report)
+    rows = research.ledger.candidates(research.session)
+    cases = [_case(research, row) for row in rows if row["commit_id"]]
+    _write(directory / "kept.xml", kept_xml.render(cases))
+    table = results_tsv.render(result_rows(research), research.metric)
+    _write(directory / "results.tsv", table)
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def _case(research: Research, row: Row) -> kept_xml.Case:
+    trials = research.ledger.candidate_trials(row["id"])
+    evidence = row["evidence"] or {}
+    properties = {
+        "candidate": row["id"],
+        "signature": row["signature"],
+        "commit": row["commit_id"],
+        "parent": research.ledger.head(row["head"])["commit_id"],
+        "device": research.device.name,
+        "runs": evidence.get("n"),
+        **{
+            key: evidence.get(key)
+            for key in ("effect", "effect_sd", "e_value", "paired")
+        },
+        **{
+            f"{side}_{key}": evidence[side][key]
+            for side in ("baseline", "candidate")
+            if side in evidence
+            for key in ("mean", "sd", "n")
+        },
+    }
+    nodeid = row["nodeid"] or row["file"] or row["title"]
+    path, _, name = nodeid.partition("::")
+    return kept_xml.Case(
+        classname=path.removesuffix(".py").replace("/", "."),
+        name=name or row["title"],
+        seconds=sum(trial["finished"] - trial["started"] for trial in trials),
+        properties=properties,
+        text="\n".join(
+            [row["title"], row["hypothesis"], row["reason"], row["diff"] or ""]
+        ),
+    )
+
+
+def result_rows(research: Research) -> Iterator[results_tsv.Row]:
+    """The notebook's five columns: the baseline, then every decided candidate."""
+    ledger = research.ledger
+    first = ledger.session(research.session)["first_head"]
+    head = ledger.head(first)
+    base = ledger.head_trials(first)
+    if base:
+        yield results_tsv.Row(
+            commit=(head["commit_id"] or "")[:7],
+            value=statistics.fmean(row["value"] for row in base),
+            memory_gb=_memory(base),
+            status="keep",
+            description="baseline",
+        )
+    rows = ledger.candidates(research.session)
+    latest = {row["nodeid"] or row["id"]: row["id"] for row in rows}  # of a resume's
+    for row in rows:
+        if row["state"] not in ("keep", "discard", "crash", "refused"):
+            continue
+        if latest[row["nodeid"] or row["id"]] != row["id"]:
+            continue
+        trials = [t for t in ledger.candidate_trials(row["id"]) if t["outcome"] == "ok"]
+        evidence = row["evidence"] or {}  # of the head that decided it, no other
+        failed = row["state"] in ("crash", "refused") or not evidence
+        status = "discard" if row["state"] == "refused" else row["state"]
+        parent = ledger.head(row["head"])["commit_id"] if row["head"] else None
+        yield results_tsv.Row(
+            commit=(row["commit_id"] or parent or "")[:7],
+            value=None if failed else evidence["candidate"]["mean"],
+            memory_gb=_memory(trials),
+            status=status,
+            description=row["title"],
+        )
+
+
+def _memory(trials: list[Row]) -> float:
+    peaks = [trial["summary"].get("peak_vram_mb") or 0.0 for trial in trials]
+    return max(peaks, default=0.0) / 1024
+
+
+# ------------------------------------------------------------ numbers at the end
+
+
+def set_total(state: State) -> None:
+    """The percentage on the terminal: share of the candidates asked for."""
+    session = state.session
+    if session is None:
+        return
+    research = state.research
+    counts = research.ledger.unit_counts(research.session)
+    made = sum(n for (kind, _), n in counts.items() if kind == "generated")
+    row = research.ledger.session(research.session)
+    wanted = research.settings.experiments
+    if wanted is None or row["proposing"] != "yes":
+        wanted = made
+    session.testscollected = total = max(1, state.hand_written + max(made, wanted))
+    terminal: Any = state.config.pluginmanager.getplugin("terminalreporter")
+    if hasattr(terminal, "tests_count"):  # pytest-sugar keeps its own copy
+        terminal.tests_count = total
+
+
+def collect_facts(state: State) -> closing.Facts:
+    """Everything the closing screen says."""
+    research, ledger = state.research, state.research.ledger
+    session = research.session
+    rows = ledger.candidates(session)
+    trials = ledger.session_trials(session)
+    spans = [(t["candidate"] is None, t["finished"] - t["started"]) for t in trials]
+    head = research.head()
+    unpaired = comparing.unpaired_noise(research, head)
+    visible = [
+        Verdict.from_data(r["evidence"]).smallest_visible for r in rows if r["evidence"]
+    ]
+    calls = ledger.calls(session)
+    lanes = max(1, len({row["device"] for row in ledger.lanes(session)}))
+    return closing.Facts(
+        tag=research.settings.tag or "",
+        wall_seconds=ledger.session_seconds(session),
+        devices=f"{lanes} x {research.device.name}",
+        rule=research.settings.rule,
+        metric=research.metric,
+        kept=[_kept_line(row) for row in rows if row["commit_id"]],
+        pruned=_pruned(rows),
+        search_seconds=sum(span for is_head, span in spans if not is_head),
+        baseline_seconds=sum(span for is_head, span in spans if is_head),
+        lanes=lanes,
+        usd=sum(call["usd"] for call in calls),
+        calls=len(calls),
+        sigma=unpaired.sigma if trials else math.nan,
+        paired_sigma=_paired_sigma(research),
+        visible=statistics.median(visible) if visible else math.nan,
+        branch=f"autoresearch/{research.settings.tag}",
+        command=shlex.join(("pytest", *state.config.invocation_params.args)),
+        report=state.settings.report,
+        reason=ledger.session(session)["reason"] or "ended",
+        notes=_notes(state),
+    )
+
+
+def _paired_sigma(research: Research) -> float | None:
+    if not research.paired:
+        return None
+    return comparing.paired_noise(research, research.head()).sigma
+
+
+def _kept_line(row: Row) -> closing.KeptLine:
+    verdict = Verdict.from_data(row["evidence"])
+    return closing.KeptLine(
+        row["id"],
+        row["title"],
+        verdict.effect,
+        verdict.effect_sd,
+        verdict.n,
+        row["commit_id"],
+    )
+
+
+def _pruned(rows: list[Row]) -> dict[str, int]:
+    words = {
+        "worse": 0,
+        "not distinguishable": 0,
+        "crashed": 0,
+        "no-ops": 0,
+        "other": 0,
+    }
+    for row in rows:
+        if row["state"] == "crash":
+            words["crashed"] += 1
+        elif row["state"] == "refused":
+            words["no-ops"] += 1
+        elif row["state"] == "discard" and not row["evidence"]:
+            words["other"] += 1
+        elif row["state"] == "discard":
+            worse = row["evidence"]["relation"] == "worse"
+            words["worse" if worse else "not distinguishable"] += 1
+    return words
+
+
+def _notes(state: State) -> list[str]:
+    """Events that people must not miss."""
+    research = state.research
+    events = research.ledger.events(research.session)
+    notes = [row["text"] for row in events if row["kind"] in ("fallback", "error")]
+    refused = sum(row["kind"] == "refused" for row in events)
+    if refused:
+        notes.append(
+            f"{refused} answers of the proposer could not be used (no run spent)"
+        )
+    if state.proposer is not None and (text := note(state.proposer)):
+        notes.append(text)
+    return notes

@@ -1,0 +1,3 @@
+"""experiments/mar8 replays a published session; it is collected only when named."""
+
+collect_ignore = ["mar8"]

@@ -1,0 +1,28 @@
+"""Charged budgets from end to end: what a keep costs, it goes on costing."""
+
+from __future__ import annotations
+
+
+def test_a_cheaper_keep_goes_on_with_the_steps_it_had(project):
+    """Half the cost is twice the steps, as candidate and as the next baseline."""
+    project.configure("--noise 0.0005 --charge")
+    costly = project.target.replace("STEP_COST = 1.0", "STEP_COST = 8.0")
+    (project.path / "train.py").write_text(costly)
+    project.candidate("half", 'set("STEP_COST", 4.0)', 'set("LR", 0.02)')
+    project.candidate("later", 'set("LR", 0.9)', strict=False)
+    project.commit()
+
+    result = project.research("-p", "no:xdist")
+
+    assert result.ret == 0, result.stdout.str()
+    ledger = project.ledger()
+    kept = next(row for row in ledger.candidates() if row["commit_id"])
+    assert 0.3 < kept["ratio"] < 0.7
+    steps = round(10 / kept["ratio"])
+    budgets = {row["budget"] for row in ledger.candidate_trials(kept["id"])}
+    assert budgets == {f"{steps} steps"}
+    head = ledger.head(ledger.sessions()[-1]["head"])
+    assert head["amount"] == steps
+    assert {row["budget"] for row in ledger.head_trials(head["id"])} == {
+        f"{steps} steps"
+    }

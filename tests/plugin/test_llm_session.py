@@ -1,0 +1,201 @@
+"""Whole sessions with a model as proposer, over a real HTTP connection."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # the helper lies beside the tests
+from messages_server import MessagesServer, Script, proposal, status, text
+
+KEY = "sk-ant-of-nobody-7f3c"
+
+
+def change(title: str, **knobs: object) -> dict[str, Any]:
+    """A proposal that sets knobs."""
+    edits = [{"op": "set", "knob": name, "value": knobs[name]} for name in knobs]
+    return {
+        "title": title,
+        "hypothesis": f"{title}: because the model says so.",
+        "category": "learning-rate",
+        "edits": edits,
+    }
+
+
+@contextlib.contextmanager
+def served(script: Sequence[Script], repeat: bool = False) -> Iterator[MessagesServer]:
+    """A server, and the environment that leads the client to it."""
+    with (
+        MessagesServer(script, repeat) as server,
+        pytest.MonkeyPatch.context() as monkeypatch,
+    ):
+        monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        yield server
+
+
+def session(project: Any, *words: str) -> Any:
+    """A session whose proposer is chosen by the key alone."""
+    ran = project.run("--autoresearch", "-pno:xdist", *words)
+    ran.text = ran.stdout.str() + ran.stderr.str()
+    return ran
+
+
+# ------------------------------------------------------------------ ideas of a model
+
+
+@pytest.fixture(scope="module")
+def model(new_project: Any) -> Any:
+    """Two usable answers with one of prose between them, which gets a second chance."""
+    project = new_project("model")
+    (project.path / "experiments" / "program.md").write_text("Only learning rates.\n")
+    project.commit()
+    script = [
+        proposal(change("burn", LR=0.9)),
+        text("I would rather talk about it."),
+        proposal(change("cool", LR=0.02)),
+    ]
+    with served(script) as server:
+        project.ran = session(project, "--autoresearch-experiments=2")
+        project.requests = list(server.requests)
+    return project
+
+
+def test_proposals_of_a_model_become_tests(model: Any) -> None:
+    """The harm is discarded, the gain is kept and committed with its hypothesis."""
+    root = ET.parse(model.path / "autoresearch-report" / "junit.xml").getroot()
+    names = [case.attrib["name"] for case in root.iter("testcase")]
+
+    assert model.ran.ret == 0, model.ran.text
+    assert names == ["test_burn", "test_cool"]
+    assert model.states() == {"burn": "discard", "cool": "keep"}
+    body = model.git("log", "-1", "--format=%B", "autoresearch/main")
+    assert body.startswith("cool\n\n")
+    assert "because the model says so." in body
+
+
+def test_a_model_is_told_what_was_tried(model: Any) -> None:
+    """The request holds target and program; later ones hold the earlier ideas."""
+    first, second, mended = (str(request.body) for request in model.requests)
+
+    assert "LR = 0.1 " in first
+    assert "Only learning rates." in first
+    assert "Nothing was tried yet." in first
+    assert "#1 " in second
+    assert "LR = 0.9" in second
+    assert "no call of the tool" in mended
+
+
+def test_calls_and_their_price_are_in_the_ledger(model: Any) -> None:
+    """Each call with tokens and dollars; the closing screen says the sum."""
+    calls = model.ledger().calls(1)
+
+    assert [call["status"] for call in calls] == ["ok", "end_turn", "ok"]
+    assert all(call["input_tokens"] == 100 for call in calls)
+    assert all(call["usd"] > 0 for call in calls)
+    assert "LLM $0.00 in 3 calls" in model.ran.text
+    assert "proposer anthropic (ANTHROPIC_API_KEY)" in model.ran.text
+
+
+def test_a_key_is_never_shown(model: Any) -> None:
+    """Neither on the screen nor in a report nor in the ledger."""
+    folder = model.path / ".autoresearch"
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    files += list((model.path / "autoresearch-report").iterdir())
+
+    assert KEY not in model.ran.text
+    assert [path for path in files if KEY.encode() in path.read_bytes()] == []
+
+
+# ------------------------------------------------------------------------- failures
+
+
+def test_a_refused_key_leaves_the_work_to_the_search(new_project: Any) -> None:
+    """401: no second try, tpe fills in, the summary says so, exit code 0."""
+    project = new_project("refused-key")
+    project.commit()
+    with served([status(401, f"invalid x-api-key {KEY}")], repeat=True) as server:
+        ran = session(project, "--autoresearch-experiments=1")
+        asked = len(server.requests)
+
+    assert ran.ret == 0, ran.text
+    assert asked == 1
+    assert [row["proposer"] for row in project.ledger().candidates()] == ["tpe"]
+    assert "anthropic stopped answering, tpe fills in" in ran.text
+    assert "HTTP 401" in ran.text
+    assert "Check ANTHROPIC_API_KEY." in ran.text
+    assert KEY not in ran.text
+
+
+def test_the_cap_in_dollars_holds(new_project: Any) -> None:
+    """Calls of 20 cents under a cap of 60: two, then a sentence that says why."""
+    project = new_project("cap")
+    project.commit()
+    usage = {"input_tokens": 0, "output_tokens": 20_000}
+    script = [
+        proposal(change(f"burn {n}", LR=0.9 - n / 50), usage=usage) for n in range(9)
+    ]
+    with served(script) as server:
+        ran = session(project, "--autoresearch-max-usd=0.6")
+        asked = len(server.requests)
+    spent = sum(call["usd"] for call in project.ledger().calls(1))
+
+    assert ran.ret == 0, ran.text
+    assert asked == 2
+    assert spent == pytest.approx(0.4)
+    assert "more than is left under the spending cap" in ran.text
+    assert "LLM $0.40 in 2 calls" in ran.text
+    assert project.states() == {"burn 0": "discard", "burn 1": "discard"}
+
+
+def test_a_call_that_nobody_waits_for_is_paid_in_full(new_project: Any) -> None:
+    """Ctrl-C while the model thinks: it may have been charged, so it is booked."""
+    project = new_project("lost")
+    project.commit()
+    asked, enough = threading.Event(), threading.Event()
+
+    def think(body: dict[str, Any]) -> Any:
+        asked.set()
+        enough.wait(30)
+        return replace(text("too late"), body=b"")
+
+    with served([think]):
+        process = project.start("--autoresearch", "-pno:xdist")
+        try:
+            assert asked.wait(30)
+            os.kill(process.pid, signal.SIGINT)
+            seconds = project.until(lambda: process.poll() is not None)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            output, _ = process.communicate()
+            enough.set()
+    calls = project.ledger().calls(1)
+
+    assert process.returncode == 2, output
+    assert seconds < 5
+    assert [call["status"] for call in calls] == ["lost"]
+    assert calls[0]["usd"] > 0.2
+    assert project.ledger()._query("SELECT * FROM reservations") == []
+
+
+def test_a_model_without_a_price_is_a_usage_error(new_project: Any) -> None:
+    """The cap could not be kept: exit 4 before anything runs, with the way out."""
+    project = new_project("price")
+    project.commit()
+    with served([]):
+        ran = session(project, "--autoresearch-model=oracle-9")
+
+    assert ran.ret == 4, ran.text
+    assert "no price is known for model 'oracle-9'" in ran.text
+    assert "--autoresearch-price" in ran.text
