@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -79,7 +80,7 @@ def test_a_real_improvement_is_committed(session):
     patch = run(directory, "git", "show", "autoresearch/main", "--", "nanochat_core")
 
     assert "+BATCH_SCALE = 2.0" in patch.stdout, done.stdout
-    assert "KEPT    #002 Twice the batch" in done.stdout
+    assert re.search(r"^KEPT    #\d+ Twice the batch ", done.stdout, re.M)
     changed = [x for x in patch.stdout.splitlines() if x[:1] in "+-"]
     assert len(changed) == 4  # two file headers, one line out, one line in
 
