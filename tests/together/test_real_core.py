@@ -81,7 +81,7 @@ def test_a_real_improvement_is_committed(session):
 
     assert "+BATCH_SCALE = 2.0" in patch.stdout, done.stdout
     assert re.search(r"^KEPT    #\d+ Twice the batch ", done.stdout, re.M)
-    changed = [x for x in patch.stdout.splitlines() if x[:1] in "+-"]
+    changed = [x for x in patch.stdout.splitlines() if x.startswith(("+", "-"))]
     assert len(changed) == 4  # two file headers, one line out, one line in
 
 
