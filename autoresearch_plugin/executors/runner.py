@@ -193,10 +193,15 @@ class Runner:
         ]
 
     def _signal_all(self, number: int) -> None:
-        for pid in descendants(os.getpid()):
+        """Signal the tree, each process once: a second SIGTERM would cut short what
+        the first one has it say. SIGKILL goes to the group as well, which catches
+        whoever forks meanwhile."""
+        pids = descendants(os.getpid())
+        for pid in pids:
             _send(pid, number)
-        with contextlib.suppress(OSError):
-            os.killpg(self._command, number)
+        if number == signal.SIGKILL or not pids:
+            with contextlib.suppress(OSError):
+                os.killpg(self._command, number)
 
     def _reap(self) -> bool:
         """Take the dead off; False when no child is left."""

@@ -17,7 +17,7 @@ _ALWAYS = re.compile(
     | ROCR_\w+ | HSA_\w+ | MIOPEN_\w+
     | TORCH_\w+ | TORCHINDUCTOR_\w+ | PYTORCH_\w+ | TRITON_\w+
     | OMP_\w+ | MKL_\w+ | KMP_\w+ | GOMP_\w+ | OPENBLAS_\w+
-    | HF_\w+ | XDG_CACHE_HOME | TIKTOKEN_CACHE_DIR | COVERAGE_\w+""",
+    | HF_\w+ | XDG_CACHE_HOME | TIKTOKEN_CACHE_DIR""",
     re.VERBOSE,
 )
 

@@ -19,6 +19,7 @@ from autoresearch_plugin.ledger import Ledger
 
 HERE = Path(__file__).parent
 TOY = HERE / "toy_command.py"
+BARE = "-p no:hypothesispytest -p no:anyio"  # they cost a session's start a second each
 CANDIDATE = '''"""{title}"""
 
 {imports}
@@ -66,6 +67,7 @@ class Project:
         """Write pytest.ini: `command` are options of the toy command."""
         lines = {
             "testpaths": "tests",
+            "addopts": BARE,
             "autoresearch_target": "train.py",
             "autoresearch_command": f"{{python}} {TOY} {command or '--noise 0.0005'}",
             **{f"autoresearch_{key}": value for key, value in ini.items()},

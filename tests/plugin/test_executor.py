@@ -277,6 +277,13 @@ def test_a_run_that_exceeds_a_deadline_is_gone(run, mark, misbehave):
 
 
 @LINUX
+def test_a_run_is_asked_to_end_once(run):
+    """A second SIGTERM would cut off the stack dump that the first one asks for."""
+    result = run("count-terms", limits={"train": 0.3})
+    assert "SIGTERM came 1 times" in result.log_tail
+
+
+@LINUX
 @pytest.mark.parametrize("misbehave", ["stubborn", "daemon-hang"])
 def test_what_ignores_sigterm_is_killed_with_its_daemons(run, mark, misbehave):
     """Two seconds of grace, a stack dump, SIGKILL; gone ten seconds after the limit."""
@@ -414,7 +421,8 @@ def test_secrets_do_not_reach_a_run(tmp_path):
     [
         *((name, True) for name in ("PATH", "LC_TIME", "PYTHONPATH", "HF_HOME")),
         *((name, True) for name in ("CUDA_HOME", "LD_LIBRARY_PATH", "NVIDIA_TF32")),
-        *((name, True) for name in ("COVERAGE_PROCESS_CONFIG", "PYTORCH_ALLOC_CONF")),
+        *((name, True) for name in ("TORCH_HOME", "PYTORCH_ALLOC_CONF")),
+        *((name, False) for name in ("COVERAGE_PROCESS_CONFIG", "PYTEST_ADDOPTS")),
         *((name, False) for name in ("HF_TOKEN", "NVIDIA_API_KEY", "AWS_PROFILE")),
         *((name, False) for name in ("OPENAI_API_KEY", "GITHUB_TOKEN", "HF_KEY_FILE")),
         *((name, False) for name in ("SSH_AUTH_SOCK", "LD_PRELOAD", "http_proxy")),

@@ -179,6 +179,19 @@ def stubborn(run):
     hang(run)
 
 
+def count_terms(run):
+    """Say how often SIGTERM came, busy so that two in a row do not count as one."""
+    faulthandler.unregister(signal.SIGTERM)
+    ready, tell = os.pipe2(os.O_NONBLOCK)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.set_wakeup_fd(tell)
+    end = time.monotonic() + 1.0
+    while time.monotonic() < end:
+        pass
+    print("SIGTERM came", len(os.read(ready, 100)), "times", flush=True)
+    os._exit(9)
+
+
 def fork(run):
     """Two children, one of them deaf to SIGTERM."""
     if os.fork() == 0:
@@ -328,7 +341,7 @@ MISBEHAVIOUR = {
         hang, spin, stubborn, fork, daemon, daemon_hang, hydra, crash, refuse, memory,
         cuda_memory, missing, diverged, exit_3, exit_0, kill, segfault, kill_runner,
         stop_runner, chatter, environment, forge_result, forge_garbage, forge_long,
-        forge_half, forge_steps, go_back, repeat_phase, no_save,
+        forge_half, forge_steps, go_back, repeat_phase, no_save, count_terms,
     )
 }  # fmt: skip
 

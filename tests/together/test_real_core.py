@@ -33,6 +33,7 @@ PROPOSALS = [
     },
 ]
 INI = """[pytest]
+addopts = -p no:hypothesispytest -p no:anyio
 autoresearch_target = nanochat_core/train.py
 autoresearch_profile = tiny
 autoresearch_devices = cpu
