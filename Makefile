@@ -18,9 +18,12 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 research: $(VENV)/.ready  ## baseline, the candidates of experiments/, six generated ones
 	$(BIN)/python -m pytest $(RESEARCH) $(ARGS)
 
+# A worker per core; a file stays on one of them, and the longest begin.
+SUITE := -q -n auto --dist loadfile --no-loadscope-reorder tests/together tests
+
 test: $(VENV)/.ready  ## the whole suite: no GPU, no key, no network
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -q $(ARGS)
+	$(BIN)/python -m coverage run -m pytest $(SUITE) $(ARGS)
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage report --fail-under=90 | tail -n 30
 
