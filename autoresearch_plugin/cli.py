@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import configparser
+import json
+import math
 import os
+import statistics
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,15 +59,52 @@ def _parser() -> argparse.ArgumentParser:
         ("show", show, "one candidate: verdict, runs, and its patch with --patch"),
         ("prompt", prompt, "print what the proposer would be told now"),
         ("rejudge", rejudge, "how many keeps of a results.tsv are probably noise"),
+        ("power", power, "how many device-hours it takes to see a gain here"),
+        ("bench", bench, "measure decision rules on simulated sessions"),
     ):
         verb = verbs.add_parser(name, help=help_text, description=help_text)
         verb.set_defaults(run=run)
-        if name == "show":
-            verb.add_argument("number", type=int, help="number of the candidate")
-            verb.add_argument("--patch", action="store_true", help="only its diff")
-        if name == "rejudge":
-            verb.add_argument("file", type=Path, help="autoresearch's results.tsv")
+        if name in _ARGUMENTS:
+            _ARGUMENTS[name](verb)
     return parser
+
+
+def _show_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("number", type=int, help="number of the candidate")
+    verb.add_argument("--patch", action="store_true", help="only its diff")
+
+
+def _rejudge_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("file", type=Path, help="autoresearch's results.tsv")
+
+
+def _power_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("gain", type=float, help="in units of the metric, above 0")
+    verb.add_argument("--sigma", type=float, help="sd of one run; else the ledger's")
+    verb.add_argument(
+        "--seconds", type=float, help="length of a run; else the ledger's"
+    )
+
+
+def _bench_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("what", choices=["judge"], help="what is measured")
+    for name, text in (
+        ("--world", "simulated world, or `all`; repeatable (reference)"),
+        ("--rule", "repeatable (all of them)"),
+    ):
+        verb.add_argument(name, action="append", metavar="NAME", help=text)
+    verb.add_argument("--gpus", type=int, default=1)
+    verb.add_argument("--gpu-hours", type=float, default=27.5, help="of a session")
+    verb.add_argument("--sessions", type=int, default=300, help="in each cell")
+    verb.add_argument("--json", action="store_true", help="a list of objects")
+
+
+_ARGUMENTS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
+    "show": _show_arguments,
+    "rejudge": _rejudge_arguments,
+    "power": _power_arguments,
+    "bench": _bench_arguments,
+}
 
 
 # ----------------------------------------------------------------------- verbs
@@ -166,6 +207,53 @@ def rejudge(options: argparse.Namespace) -> Iterator[str]:
             "results.tsv: commit, val_bpb, memory_gb, status, description."
         ) from None
     yield from again.lines(again.rejudge(again.read_log(text)))
+
+
+def power(options: argparse.Namespace) -> Iterator[str]:
+    """How likely a gain of this size is proven, and what that costs."""
+    from autoresearch_plugin.bench import power as bench_power
+
+    sigma, seconds = options.sigma, options.seconds or 300.0
+    where, paired = "as given", False
+    if sigma is None:
+        sigma, seconds, paired = _measured_noise(options.root)
+        seconds, where = options.seconds or seconds, "measured, in the ledger"
+    if not (0 < sigma < math.inf and 0 < seconds < math.inf):
+        raise SettingsError("--sigma and --seconds must be above 0.")
+    yield from bench_power.lines(options.gain, sigma, seconds, where, paired)
+
+
+def _measured_noise(root: Path) -> tuple[float, float, bool]:
+    """Sigma, seconds of a run, and whether runs are paired, of the last session."""
+    from autoresearch_plugin import comparing
+
+    research = _last_research(root)
+    with closing(research.ledger) as ledger:
+        head = research.head()
+        seconds = ledger.recent_seconds(research.session) or [300.0]
+        unpaired = comparing.unpaired_noise(research, head).sigma
+        pairs = comparing.paired_noise(research, head).sigma
+    paired = research.paired and pairs < unpaired * math.sqrt(2)
+    return pairs if paired else unpaired, statistics.median(seconds), paired
+
+
+def bench(options: argparse.Namespace) -> Iterator[str]:
+    """A table of rules, side by side on the same simulated sessions."""
+    from autoresearch_plugin.bench import policies, table, worlds
+
+    names = options.world or ["reference"]
+    if "all" in names:
+        names = list(worlds.WORLDS)
+    places = [table.Place(name, options.gpus, options.gpu_hours) for name in names]
+    rules = options.rule or list(policies.POLICIES)
+    cells = table.measure(places, rules, options.sessions)
+    if options.json:
+        yield json.dumps([asdict(cell) for cell in cells], indent=1)
+        return
+    yield f"{options.sessions} sessions a line; gains are true ones per GPU-hour"
+    yield table.HEADER
+    for cell in cells:
+        yield table.line(cell)
 
 
 def doctor(options: argparse.Namespace) -> Iterator[str]:

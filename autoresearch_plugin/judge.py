@@ -120,7 +120,7 @@ class Rule:
         settled = evidence.n >= self.n_min and evidence.head_n >= self.head_min
         last = min(self.n_max, question.max_runs)
         return Opinion(
-            decision=self._decision(question, evidence, e, go_e),
+            decision=self.decision(question, evidence, e, go_e),
             better=settled and strict >= self.keep_e,
             not_worse=settled and e >= self.keep_e,
             e_value=e,
@@ -142,9 +142,10 @@ class Rule:
         over = max(0.0, question.vram_ratio - 1 - self.vram_free) / 0.10
         return lines + self.vram_price * sigma * over
 
-    def _decision(
+    def decision(
         self, question: Question, evidence: Evidence, e: float, go_e: float
     ) -> str:
+        """Keep, discard or replicate at an e-value of `e`; `go_e` is the low bound."""
         runs = len(question.candidate)
         if e < go_e:
             return DISCARD

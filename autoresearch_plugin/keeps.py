@@ -42,7 +42,11 @@ def commit(research: Research, claim: Claim) -> str:
         trailers(research, idea.signature, patched, judgement.verdict),
     )
     research.ledger.update_candidate(judgement.number, commit_id=sha)
-    research.enter_head(patched, sha, _amount(research, head, judgement.number))
+    # Pairs need a bank of seeds that nobody has chosen from; means do not, and the runs
+    # after the first make the new baseline firmer (docs/benchmarks/judge.md).
+    inherits = None if research.paired else judgement.number
+    amount = _amount(research, head, judgement.number)
+    research.enter_head(patched, sha, amount, inherits)
     return sha
 
 

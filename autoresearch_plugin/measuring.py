@@ -85,12 +85,21 @@ class Measuring:
         return Budget(self.budget.unit, head.amount or self.budget.amount)
 
     def enter_head(
-        self, source: str, commit: str | None, amount: float | None = None
+        self,
+        source: str,
+        commit: str | None,
+        amount: float | None = None,
+        inherits: int | None = None,
     ) -> Head:
-        """Make `source` the baseline that candidates meet from now on."""
+        """Make `source` the baseline that candidates meet from now on.
+
+        `inherits` is the kept candidate that it was, if its runs shall go on counting.
+        """
         sha = patch.sha256(source)
         head = fingerprint.head_id(self.fingerprint, sha)
-        self.ledger.add_head(head, self.fingerprint, sha, source, commit, amount)
+        self.ledger.add_head(
+            head, self.fingerprint, sha, source, commit, amount, inherits
+        )
         self.ledger.set_head(self.session, head, commit, self.fingerprint)
         return self.head()
 

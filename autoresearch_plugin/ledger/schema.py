@@ -15,7 +15,8 @@ CREATE TABLE sessions(
 CREATE TABLE fingerprints(id TEXT PRIMARY KEY, parts TEXT NOT NULL, created REAL);
 CREATE TABLE heads(
   id TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, source_sha256 TEXT NOT NULL,
-  source TEXT NOT NULL, commit_id TEXT, amount REAL, created REAL NOT NULL);
+  source TEXT NOT NULL, commit_id TEXT, amount REAL, inherits INTEGER,
+  created REAL NOT NULL);
 CREATE TABLE candidates(
   id INTEGER PRIMARY KEY AUTOINCREMENT, session INTEGER NOT NULL, kind TEXT NOT NULL,
   title TEXT NOT NULL, hypothesis TEXT NOT NULL, category TEXT NOT NULL,

@@ -175,16 +175,20 @@ class Sessions(Connection):
         source: str,
         commit: str | None,
         amount: float | None = None,
+        inherits: int | None = None,
     ) -> None:
         """Record a baseline: a target's source under a fingerprint.
 
         `amount` is what one of its runs may use, where that is not the session's
-        budget; a baseline that is known keeps what it has.
+        budget; `inherits` names the candidate that it was, whose runs count as its own
+        (see `head_trials`). A baseline that is known keeps what it has.
         """
         self._execute(
-            "INSERT INTO heads VALUES(?, ?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO UPDATE "
-            "SET commit_id=coalesce(commit_id, excluded.commit_id)",
-            *(head, fingerprint, sha, source, commit, amount, time.time()),
+            "INSERT INTO heads VALUES(?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT(id) DO UPDATE "
+            "SET commit_id=coalesce(commit_id, excluded.commit_id), "
+            "inherits=coalesce(inherits, excluded.inherits)",
+            *(head, fingerprint, sha, source, commit, amount, inherits, time.time()),
         )
 
     def head(self, head: str) -> Row:

@@ -33,7 +33,8 @@ class Trials(Connection):
                     head,
                 )
             }
-            free = [index for index in range(wanted) if index not in taken]
+            missing = wanted - len(self._inherited(head))
+            free = [index for index in range(missing) if index not in taken]
             if not free:
                 return None
             return self._start_trial(session, head, None, free[0])
@@ -82,8 +83,19 @@ class Trials(Connection):
                 self._execute("UPDATE trials SET state='lost' WHERE id=?", row["id"])
 
     def head_trials(self, head: str) -> list[Row]:
-        """Finished, good baseline runs of a head in the order of its seed bank."""
-        return self._trials("head=? AND candidate IS NULL AND outcome='ok'", head)
+        """Good runs of a baseline: its own in the order of its seed bank, then those
+        that it has from its time as a candidate."""
+        own = self._trials("head=? AND candidate IS NULL AND outcome='ok'", head)
+        return [*own, *self._inherited(head)]
+
+    def _inherited(self, head: str) -> list[Row]:
+        """The last runs before a keep, all but the first: that one chose it."""
+        row = self._one(
+            "SELECT c.id, c.head FROM heads h JOIN candidates c ON c.id=h.inherits "
+            "WHERE h.id=?",
+            head,
+        )
+        return self.good_trials(row["id"], row["head"])[1:] if row else []
 
     def candidate_trials(self, candidate: int, head: str | None = None) -> list[Row]:
         """Finished runs of a candidate (on one head), oldest first."""

@@ -26,3 +26,21 @@ def test_a_cheaper_keep_goes_on_with_the_steps_it_had(project):
     assert {row["budget"] for row in ledger.head_trials(head["id"])} == {
         f"{steps} steps"
     }
+
+
+def test_without_pairs_a_keep_goes_on_with_the_runs_it_had(project):
+    """On a budget in seconds all but the run that chose it count for the baseline."""
+    project.configure("--noise 0.0005 --unit seconds --amount 0.2")
+    edits = ('set("LR", 0.02)', 'set("WIDTH", 9)', 'set("DECAY", True)')
+    project.candidate("better", *edits)
+    project.commit()
+
+    result = project.research("-p", "no:xdist")
+
+    assert result.ret == 0, result.stdout.str()
+    ledger = project.ledger()
+    kept = next(row for row in ledger.candidates() if row["commit_id"])
+    runs = [row["value"] for row in ledger.candidate_trials(kept["id"])]
+    head = ledger.sessions()[-1]["head"]
+    assert len(runs) >= 3
+    assert [row["value"] for row in ledger.head_trials(head)] == runs[1:]

@@ -153,6 +153,19 @@ def test_a_failed_baseline_run_is_missing_again(ledger, session):
     assert [row["value"] for row in ledger.head_trials("head")] == [2.0]
 
 
+def test_a_baseline_inherits_the_runs_that_did_not_choose_it(ledger, session):
+    """All but a kept candidate's first run count for the baseline that it becomes."""
+    number = candidate(ledger, session, head="old")
+    for value in (1.0, 2.0, 3.0):
+        row = ledger.start_trial(session, "old", number, int(value) - 1)
+        ledger.finish_trial(row["id"], GOOD, value, "cpu:0", "1 s")
+    ledger.add_head("new", "print", "sha", "source", "commit", inherits=number)
+
+    assert [row["value"] for row in ledger.head_trials("new")] == [2.0, 3.0]
+    rows = [ledger.claim_head_trial(session, "new", 4) for _ in range(3)]
+    assert [row and row["seed_index"] for row in rows] == [0, 1, None]
+
+
 def test_seeds_are_fixed_for_a_ledger_and_unknown_elsewhere(ledger, tmp_path):
     """A bank is a function of ledger, head and index."""
     other = Ledger(tmp_path / "other.db")

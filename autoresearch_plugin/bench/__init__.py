@@ -1,0 +1,11 @@
+"""Decision rules, measured: simulated sessions in worlds fitted to a real log.
+
+    worlds      what ideas are worth, how noisy a run is, what can go wrong
+    simulation  one session: devices, a moving baseline, runs that cost time
+    policies    who decides: the shipped judge itself, and what others use
+    table       many sessions of many policies, side by side
+    power       how many device-hours it takes to see an effect
+
+Everything is in units of sigma, the standard deviation of one full run, unless a name
+says otherwise; lower is better, so a gain is a negative effect.
+"""

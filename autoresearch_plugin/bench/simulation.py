@@ -1,0 +1,204 @@
+"""One simulated session: devices work side by side on a baseline that moves.
+
+A policy is written as it would be for one lane, as a generator that asks for runs and
+is sent what came out; the clock here decides which lane goes next. So a policy reads
+like the loop of the plugin, and parallel lanes cost it no extra thought.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from autoresearch_plugin.bench.worlds import World
+
+OVERHEAD = 26 / 300  # start-up, compilation and scoring of a run of five minutes
+HOURS_PER_RUN = 300 / 3600  # of the budget alone
+STOPPED_OVERHEAD = 0.6 * OVERHEAD  # a stopped run is not scored
+WAIT = 0.02  # of a run: how often a lane looks whether another one is done
+
+
+@dataclass
+class Idea:
+    """A candidate: its true effect on the head that it was written for."""
+
+    effect: float
+    head: int
+    crashes: bool
+    misleading: float
+    runs: int = 0
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A run of `idea`, or else of baseline number `head`; without both, a short wait.
+
+    `stops` is asked with the interim score and may end the run there.
+    """
+
+    idea: Idea | None = None
+    head: int | None = None
+    stops: Callable[[float], bool] | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a run gave: no value if it crashed or was stopped."""
+
+    value: float | None = None
+    interim: float | None = None
+
+
+Lane = Generator[Ask, Answer, None]
+
+
+class Policy(Protocol):
+    """Decides in one session; `lane` is called once per device."""
+
+    def lane(self, session: Session) -> Lane:
+        """Work until the session's time is up."""
+
+    def claimed(self) -> float:
+        """The gain that the policy would report, positive is better."""
+
+
+@dataclass
+class Session:
+    """The truth, and a tally of what a policy did with it. Times are in runs."""
+
+    world: World
+    policy: Policy
+    devices: int
+    hours: float
+    rng: random.Random
+    levels: list[float] = field(default_factory=lambda: [0.0])
+    keeps: list[float] = field(default_factory=list)
+    decided: list[tuple[float, bool, int]] = field(default_factory=list)
+    used: float = 0.0
+    head_time: float = 0.0
+    now: float = 0.0
+    first_discard: float = math.inf
+    first_keep: float = math.inf
+    _ideas: int = 0
+    _machine: float = 0.0
+
+    @property
+    def head(self) -> int:
+        """Number of the present baseline."""
+        return len(self.levels) - 1
+
+    @property
+    def gain(self) -> float:
+        """How much better the present baseline truly is than the first one."""
+        return -self.levels[-1]
+
+    @property
+    def over(self) -> bool:
+        """Whether no new candidate should begin."""
+        return self.now >= self.hours / HOURS_PER_RUN / self.devices
+
+    # ------------------------------------------------------------------- for policies
+
+    def new_idea(self) -> Idea:
+        """What a proposer writes next, for the present head."""
+        world, rng = self.world, self.rng
+        effect = world.effect(rng, self._ideas, self.gain)
+        self._ideas += 1
+        misleading = rng.gauss(0.0, 3.0) if rng.random() < world.crossing else 0.0
+        return Idea(effect, self.head, rng.random() < world.crashes, misleading)
+
+    def restack(self, idea: Idea) -> bool:
+        """Move an idea to the present head; False if its patch does not apply there."""
+        moves = self.head - idea.head
+        if moves <= 0:
+            return True
+        world, rng = self.world, self.rng
+        size = min(abs(idea.effect), 3.0)
+        if rng.random() > (1 - world.redundant) ** moves:
+            idea.effect = max(idea.effect, 0.0)
+        idea.effect += rng.gauss(0.0, world.interaction * size)
+        idea.head = self.head
+        return rng.random() >= world.conflict
+
+    def keep(self, idea: Idea) -> None:
+        """Make an idea part of the baseline."""
+        assert idea.head == self.head, "an idea is kept on the head it was moved to"
+        self.keeps.append(idea.effect)
+        self.levels.append(self.levels[-1] + idea.effect)
+        self.first_keep = min(self.first_keep, self.now)
+        self._decide(idea, True)
+
+    def drop(self, idea: Idea) -> None:
+        """Discard an idea."""
+        self.first_discard = min(self.first_discard, self.now)
+        self._decide(idea, False)
+
+    def _decide(self, idea: Idea, kept: bool) -> None:
+        self.decided.append(
+            (math.inf if idea.crashes else idea.effect, kept, idea.runs)
+        )
+
+    # --------------------------------------------------------------------- the clock
+
+    def run(self) -> Session:
+        """Let every lane work until it ends."""
+        queue: list[tuple[float, int, Lane, Answer | None]] = []
+        shifts = [
+            self.rng.gauss(0.0, self.world.device_sd) for _ in range(self.devices)
+        ]
+        for number in range(self.devices):
+            queue.append((0.0, number, self.policy.lane(self), None))
+        while queue:
+            self.now, number, lane, answer = heapq.heappop(queue)
+            try:
+                ask = next(lane) if answer is None else lane.send(answer)
+            except StopIteration:
+                continue
+            seconds, answer = self._measure(ask, shifts[number])
+            heapq.heappush(queue, (self.now + seconds, number, lane, answer))
+        return self
+
+    def _measure(self, ask: Ask, shift: float) -> tuple[float, Answer]:
+        if ask.idea is None and ask.head is None:
+            return WAIT, Answer()
+        time, answer = self._outcome(ask, shift)
+        self.used += time
+        if ask.idea is None:
+            self.head_time += time
+        return time, answer
+
+    def _outcome(self, ask: Ask, shift: float) -> tuple[float, Answer]:
+        idea, rng = ask.idea, self.rng
+        if idea is not None:
+            idea.runs += 1
+            if idea.crashes:
+                return rng.uniform(0.05, 0.5) + OVERHEAD / 2, Answer()
+        effect, misleading, head = 0.0, 0.0, ask.head
+        if idea is not None:
+            effect, misleading, head = idea.effect, idea.misleading, idea.head
+        assert head is not None, "a run is of an idea or of a head"
+        value = self.levels[head] + effect + self._noise() + shift
+        interim = value + misleading + self._interim_error()
+        if ask.stops is not None and ask.stops(interim):
+            return self.world.interim_at + STOPPED_OVERHEAD, Answer(None, interim)
+        return 1 + OVERHEAD, Answer(value, interim)
+
+    def _interim_error(self) -> float:
+        correlation = self.world.interim_correlation
+        return self.rng.gauss(0.0, math.sqrt(max(0.0, correlation**-2 - 1)))
+
+    def _noise(self) -> float:
+        world, rng = self.world, self.rng
+        z = rng.gauss(0.0, 1.0)
+        if world.t_df is not None:
+            df = world.t_df
+            z /= math.sqrt(rng.gammavariate(df / 2, 2 / df) / ((df - 2) / df))
+        if world.drift:
+            self._machine += rng.gauss(0.0, world.drift)
+        if world.jumps and rng.random() < world.jumps:
+            self._machine += rng.gauss(0.0, 1.5)
+        return z + self._machine

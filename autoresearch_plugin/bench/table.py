@@ -1,0 +1,195 @@
+"""Many simulated sessions of many policies, in one table."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from autoresearch_plugin.bench.policies import POLICIES
+from autoresearch_plugin.bench.simulation import HOURS_PER_RUN, Session
+from autoresearch_plugin.bench.worlds import WORLDS
+from autoresearch_plugin.errors import SettingsError
+
+REFERENCES = ("greedy", "greedy, stops early")  # what gains are compared with
+CHUNK = 10  # sessions a worker process takes at once
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where policies are compared."""
+
+    world: str = "reference"
+    gpus: int = 1
+    gpu_hours: float = 27.5
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one policy did in one place, over `sessions` sessions.
+
+    Gains are true gains per device-hour over those of the two greedy rules in the same
+    place. `false_keep_rate` is the share of keeps without an improvement, `miss_rate`
+    that of ideas worth at least one sigma which were tried and not kept.
+    `reported_minus_true` is in sigma.
+    """
+
+    world: str
+    gpus: int
+    gpu_hours: float
+    rule: str
+    sessions: int
+    gain_vs_greedy: float | None
+    gain_vs_greedy_early_stop: float | None
+    false_keep_rate: float | None
+    miss_rate: float | None
+    decisions_per_gpu_hour: float
+    reported_minus_true: float
+
+
+@dataclass
+class Tally:
+    """Sums over sessions; a few numbers of each are enough for every column."""
+
+    sessions: int = 0
+    gain: float = 0.0
+    claimed: float = 0.0
+    hours: float = 0.0
+    head_hours: float = 0.0
+    keeps: int = 0
+    false_keeps: int = 0
+    decided: int = 0
+    large: int = 0
+    large_kept: int = 0
+
+    @classmethod
+    def of(cls, session: Session) -> Tally:
+        """The numbers of one session."""
+        large = [kept for effect, kept, _ in session.decided if effect <= -1.0]
+        return cls(
+            sessions=1,
+            gain=session.gain,
+            claimed=session.policy.claimed(),
+            hours=session.used * HOURS_PER_RUN,
+            head_hours=session.head_time * HOURS_PER_RUN,
+            keeps=len(session.keeps),
+            false_keeps=sum(effect >= 0 for effect in session.keeps),
+            decided=len(session.decided),
+            large=len(large),
+            large_kept=sum(large),
+        )
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(**{k: v + asdict(other)[k] for k, v in asdict(self).items()})
+
+    @property
+    def gain_per_hour(self) -> float:
+        """True gain in sigma per device-hour."""
+        return self.gain / self.hours
+
+    def cell(self, place: Place, rule: str, tallies: Mapping[str, Tally]) -> Cell:
+        """The row of the table."""
+        greedy, early = (tallies[name].gain_per_hour for name in REFERENCES)
+        return Cell(
+            **asdict(place),
+            rule=rule,
+            sessions=self.sessions,
+            gain_vs_greedy=_quotient(self.gain_per_hour, greedy),
+            gain_vs_greedy_early_stop=_quotient(self.gain_per_hour, early),
+            false_keep_rate=_quotient(self.false_keeps, self.keeps),
+            miss_rate=_quotient(self.large - self.large_kept, self.large),
+            decisions_per_gpu_hour=self.decided / self.hours,
+            reported_minus_true=(self.claimed - self.gain) / self.sessions,
+        )
+
+
+def _quotient(a: float, b: float) -> float | None:
+    """None where there is nothing to divide by, as in a world without good ideas."""
+    return a / b if b > 0 and math.isfinite(a / b) else None
+
+
+def simulate(place: Place, rule: str, seeds: range) -> Tally:
+    """Run the sessions of these seeds, one after the other."""
+    total = Tally()
+    for seed in seeds:
+        session = Session(
+            WORLDS[place.world],
+            POLICIES[rule](),
+            place.gpus,
+            place.gpu_hours,
+            random.Random(seed),
+        )
+        total += Tally.of(session.run())
+    return total
+
+
+def _simulate(job: tuple[Place, str, range]) -> tuple[Place, str, Tally]:
+    place, rule, seeds = job
+    return place, rule, simulate(place, rule, seeds)
+
+
+def measure(
+    places: Sequence[Place], rules: Sequence[str], sessions: int, seed: int = 0
+) -> Iterator[Cell]:
+    """A cell for every place and rule, as soon as a place is done.
+
+    Seeds are the same in every cell and in every call, so a table can be made again.
+
+    Raises:
+        SettingsError: an unknown world or rule, or no sessions.
+    """
+    _check([place.world for place in places], WORLDS, "world")
+    _check(rules, POLICIES, "rule")
+    if sessions < 1 or any(p.gpus < 1 or not p.gpu_hours > 0 for p in places):
+        raise SettingsError("sessions, GPUs and GPU-hours must be above 0.")
+    with multiprocessing.get_context("spawn").Pool(_cores()) as pool:
+        for place in places:
+            names = list(dict.fromkeys((*REFERENCES, *rules)))
+            jobs = [
+                (place, rule, range(first, min(first + CHUNK, seed + sessions)))
+                for rule in names
+                for first in range(seed, seed + sessions, CHUNK)
+            ]
+            tallies = {name: Tally() for name in names}
+            for _, rule, tally in pool.imap_unordered(_simulate, jobs):
+                tallies[rule] += tally
+            for rule in rules:
+                yield tallies[rule].cell(place, rule, tallies)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+
+
+def _check(names: Sequence[str], known: Mapping[str, object], what: str) -> None:
+    for name in names:
+        if name not in known:
+            raise SettingsError(f"no {what} {name!r}; there are: {', '.join(known)}.")
+
+
+HEADER = (
+    "world             gpus  hours  rule                      "
+    "gain: x greedy  x greedy+ES  false keeps  misses  decided/h  reported-true"
+)
+
+
+def line(cell: Cell) -> str:
+    """A cell as a line below `HEADER`."""
+    return (
+        f"{cell.world:<16} {cell.gpus:5d} {cell.gpu_hours:6.1f}  {cell.rule:<25} "
+        f"{_number(cell.gain_vs_greedy):>14} "
+        f"{_number(cell.gain_vs_greedy_early_stop):>12} "
+        f"{_percent(cell.false_keep_rate):>12} {_percent(cell.miss_rate):>7} "
+        f"{cell.decisions_per_gpu_hour:10.1f} {cell.reported_minus_true:+14.2f}"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"

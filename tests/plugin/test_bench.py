@@ -1,0 +1,293 @@
+"""The simulator of decision rules: its accounting, and the figures from it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import random
+import statistics
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoresearch_plugin import judge
+from autoresearch_plugin.bench import power, table
+from autoresearch_plugin.bench.policies import POLICIES, EarlyStop, Greedy, Judged
+from autoresearch_plugin.bench.simulation import (
+    OVERHEAD,
+    Answer,
+    Ask,
+    Idea,
+    Lane,
+    Session,
+)
+from autoresearch_plugin.bench.worlds import REFERENCE, WORLDS, World
+from autoresearch_plugin.cli import main
+from autoresearch_plugin.errors import SettingsError
+from autoresearch_plugin.evidence import Prior, pooled_noise
+
+
+def session(policy, world=REFERENCE, devices=1, hours=4.0, seed=0) -> Session:
+    """One finished session."""
+    return Session(world, policy, devices, hours, random.Random(seed)).run()
+
+
+# ------------------------------------------------------------------------ the worlds
+
+
+@given(st.sampled_from(sorted(WORLDS)), st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_ideas_are_as_good_as_their_world_says(name, seed):
+    """The share of clear gains is that of the mixture."""
+    world, rng = WORLDS[name], random.Random(seed)
+    effects = [world.effect(rng, 10**6, 0.0) for _ in range(2000)]
+    clear = 3 * world.null_sd + 1e-9
+    expected = 2000 * world.good * math.exp(-clear / world.good_mean)
+    found = sum(effect < -clear for effect in effects)
+    assert abs(found - expected) < 6 * math.sqrt(expected + 1)
+
+
+@pytest.mark.parametrize("changes", [{}, {"t_df": 5}])
+def test_noise_has_the_unit_as_its_sd(changes):
+    """Sigma is the unit of everything, heavy tails or not."""
+    state = Session(World(**changes), Greedy(), 1, 1.0, random.Random(1))
+    values = [state._noise() for _ in range(40_000)]
+    assert abs(statistics.fmean(values)) < 0.03
+    assert abs(statistics.pstdev(values) - 1) < 0.05
+
+
+def test_an_interim_score_correlates_as_its_world_says():
+    """Of ideas without an effect, at 40 % of the budget."""
+    state = Session(World(crossing=0.0), Greedy(), 1, 1.0, random.Random(2))
+    pairs = [state._outcome(Ask(head=0), 0.0)[1] for _ in range(20_000)]
+    finals = [answer.value for answer in pairs]
+    interims = [answer.interim for answer in pairs]
+    assert statistics.correlation(finals, interims) == pytest.approx(0.8, abs=0.01)
+
+
+# ------------------------------------------------------------------------- the clock
+
+
+class Sleeper:
+    """Runs the baseline for ever and decides nothing."""
+
+    def lane(self, session: Session) -> Lane:
+        while not session.over:
+            yield Ask(head=0)
+
+    def claimed(self) -> float:
+        return 0.0
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_device_time_is_what_was_given(devices):
+    """Hours are of all devices together; a run that began is finished."""
+    ran = session(Sleeper(), devices=devices, hours=8.0)
+    runs = 8.0 * 3600 / 300
+    assert runs <= ran.used < runs + devices * (1 + OVERHEAD)
+    assert ran.head_time == ran.used
+
+
+def test_a_stopped_run_costs_its_part():
+    """40 % of the budget and no scoring, and it gives no number."""
+    state = Session(REFERENCE, Sleeper(), 1, 1.0, random.Random(0))
+    idea = Idea(1.0, 0, crashes=False, misleading=0.0)
+    cost, answer = state._outcome(Ask(idea, stops=lambda interim: True), 0.0)
+    assert cost == pytest.approx(0.4 + 0.6 * OVERHEAD)
+    assert answer.value is None
+
+
+def test_a_keep_needs_the_head_that_it_is_on():
+    """Otherwise the truth and the tally would part."""
+    state = Session(REFERENCE, Sleeper(), 1, 1.0, random.Random(0))
+    state.keep(Idea(-1.0, 0, crashes=False, misleading=0.0))
+    assert (state.gain, state.head) == (1.0, 1)
+    with pytest.raises(AssertionError):
+        state.keep(Idea(-1.0, 0, crashes=False, misleading=0.0))
+
+
+@pytest.mark.parametrize("name", sorted(POLICIES))
+@pytest.mark.parametrize("devices", [1, 3])
+def test_every_policy_ends_and_adds_up(name, devices):
+    """The gain is the sum of the kept effects, whoever decides on however many."""
+    ran = session(POLICIES[name](), devices=devices, hours=3.0, seed=5)
+    assert ran.gain == pytest.approx(-sum(ran.keeps))
+    assert sum(kept for _, kept, _ in ran.decided) == len(ran.keeps)
+    assert len(ran.decided) > 5
+    assert math.isfinite(ran.policy.claimed())
+
+
+@pytest.mark.parametrize("name", ["default", "greedy, stops early"])
+def test_a_session_is_a_function_of_its_seed(name):
+    """So that a table can be made again."""
+    once, again = (session(POLICIES[name](), seed=3) for _ in range(2))
+    other = session(POLICIES[name](), seed=4)
+    assert once.decided == again.decided
+    assert once.decided != other.decided
+
+
+# ------------------------------------------------------------------- the shipped rule
+
+
+def test_the_noise_is_pooled_as_the_judge_pools_it():
+    """The running sums give what `evidence.pooled_noise` gives."""
+    policy = Judged()
+    groups = [[0.1, 0.5, -0.2], [1.0], [2.0, 2.5]]
+    for key, group in enumerate(groups):
+        for count in range(1, len(group) + 1):
+            policy._pool(key, group[:count])
+    expected = pooled_noise(groups, 1.0, Prior(1.0, 4.0))
+    assert policy._noise().sigma == pytest.approx(expected.sigma)
+    assert policy._noise().df == expected.df
+
+
+def test_a_shortcut_decides_as_the_judge_does():
+    """A candidate that is no better has an e-value below one."""
+    policy = Judged()
+    policy._heads[0] = [0.0, 0.1, -0.1]
+    for value in (0.0, 0.01, 1.0, 5.0):
+        question = judge.Question(
+            candidate=(judge.Run(value, 0, "0"),),
+            heads={"0": tuple(judge.Run(x, -1, "0") for x in policy._heads[0])},
+            unpaired=policy._noise(),
+        )
+        assert judge.decide(question).decision == judge.DISCARD
+        assert policy._decision(0, [value], judge.DEFAULT) == judge.DISCARD
+
+
+def test_a_large_gain_is_kept_after_three_runs():
+    """And the new baseline has the two runs that did not choose it."""
+    policy = Judged()
+    state = Session(World(), policy, 1, 1e9, random.Random(0))
+    lane = policy._try(state, Idea(-9.0, 0, crashes=False, misleading=0.0))
+    ask = next(lane)
+    with contextlib.suppress(StopIteration):
+        while True:
+            value = 0.0 if ask.idea is None else -9.0
+            ask = lane.send(Answer(value, value))
+    assert state.keeps == [-9.0]
+    assert policy._heads == {0: [0.0] * 3, 1: [-9.0] * 2}
+
+
+# --------------------------------------------------------------------------- stopping
+
+
+def test_nothing_is_stopped_before_there_is_experience():
+    """Twelve completed runs say what an interim score is worth."""
+    stop = EarlyStop()
+    for count in range(12):
+        assert not stop.loses(100.0, 0.0, 1.0), count
+        stop.learn(Answer(1.0, 1.1))
+    assert stop.loses(100.0, 0.0, 1.0)
+    assert not stop.loses(0.1, 0.0, 1.0)
+
+
+def test_a_stop_that_errs_ends_itself():
+    """When audited losers turn out well it is careful, then silent."""
+    stop = EarlyStop()
+    for _ in range(12):
+        stop.learn(Answer(1.0, 1.1))
+    for index in range(40):
+        stop.audit(index % 8 == 0)
+    assert stop.factor == 2.5
+    for _ in range(20):
+        stop.audit(True)
+    assert not stop.loses(1e9, 0.0, 1.0)
+
+
+# ------------------------------------------------------------------------- the figures
+
+
+def test_greedy_keeps_noise_and_the_judge_does_not():
+    """The published figures, roughly, on few sessions (docs/benchmarks/judge.md)."""
+    place = table.Place()
+    tallies = {
+        rule: table.simulate(place, rule, range(40)) for rule in ("default", "greedy")
+    }
+    rates = {rule: t.false_keeps / t.keeps for rule, t in tallies.items()}
+    assert 0.19 < rates["greedy"] < 0.29
+    assert rates["default"] < 0.08
+    assert tallies["default"].gain_per_hour > 0.6 * tallies["greedy"].gain_per_hour
+
+
+def test_power_grows_with_the_gain():
+    """From little at one sigma to nearly all at four."""
+    small, large = power.power(1.0, tries=300), power.power(4.0, tries=300)
+    assert small.proven < 0.6 < 0.95 < large.proven
+    assert large.runs < 3.5
+
+
+# ------------------------------------------------------------------------- the command
+
+
+def bench(*words: str) -> subprocess.CompletedProcess[str]:
+    """The console script in a process of its own."""
+    code = "import sys; from autoresearch_plugin.cli import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True
+    )
+
+
+def test_the_table_can_be_read_by_programs():
+    """`--json` prints a list of objects with every column."""
+    few = ("--sessions", "4", "--gpu-hours", "3", "--json")
+    done = bench("bench", "judge", "--rule", "default", "--rule", "greedy", *few)
+    cells = json.loads(done.stdout)
+    assert [cell["rule"] for cell in cells] == ["default", "greedy"]
+    assert set(cells[0]) == {
+        *("world", "gpus", "gpu_hours", "rule", "sessions", "gain_vs_greedy"),
+        *("gain_vs_greedy_early_stop", "false_keep_rate", "miss_rate"),
+        *("decisions_per_gpu_hour", "reported_minus_true"),
+    }
+    assert cells[1]["gain_vs_greedy"] == 1.0
+
+
+def test_the_table_can_be_read_by_people():
+    """A heading, and a line for each world and rule."""
+    few = ("--sessions", "2", "--gpu-hours", "2", "--rule", "default")
+    done = bench("bench", "judge", "--world", "no-ops only", *few)
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("no-ops only")
+    assert " default " in last
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("bench", "judge", "--world", "mars"), "no world 'mars'"),
+        (("bench", "judge", "--rule", "luck"), "no rule 'luck'"),
+        (("bench", "judge", "--sessions", "0"), "must be above 0"),
+        (("power", "-0.1", "--sigma", "1"), "a gain above 0 is needed"),
+        (("power", "nan", "--sigma", "1"), "a gain above 0 is needed"),
+        (("power", "0.1", "--sigma", "0"), "must be above 0"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(words, message, capsys):
+    """One line and no table."""
+    assert main(words) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_power_is_told_in_words(capsys):
+    """With a noise of the user's own."""
+    assert main(["power", "0.0005", "--sigma", "0.00034"]) == 0
+    words = capsys.readouterr().out
+    assert "0.0005 is 1.5 of it" in words
+    assert "device-hours a try" in words
+
+
+def test_power_without_a_ledger_says_what_is_missing(tmp_path, capsys):
+    """There is no noise to go by."""
+    assert main(["--root", str(tmp_path), "power", "0.1"]) == 1
+    assert "there is no ledger" in capsys.readouterr().err
+
+
+def test_an_unknown_rule_is_a_settings_error():
+    """Also for those who call it from Python."""
+    with pytest.raises(SettingsError, match="no rule"):
+        list(table.measure([table.Place()], ["x"], 1))
