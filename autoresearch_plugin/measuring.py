@@ -235,7 +235,8 @@ class Measuring:
         def on_event(event: Mapping[str, Any]) -> None:
             nonlocal last
             if event.get("event") == "phase":
-                status["phase"] = str(event.get("phase"))
+                scoring = status["phase"] != "start" and event.get("phase") == "start"
+                status["phase"] = "evaluate" if scoring else str(event.get("phase"))
             elif event.get("event") == "step":
                 key = "step" if budget.unit == "steps" else "elapsed"
                 done = event.get(key)

@@ -104,6 +104,7 @@ class Judged:
         self._decided = 0
         self._kept = 0
         self._heads: dict[int, list[float]] = {}
+        self._inherited: dict[int, int] = {}
         self._running: dict[int, int] = {}
         self._screened: dict[int, int] = {}
         self._spread: dict[object, tuple[float, int]] = {}
@@ -146,8 +147,9 @@ class Judged:
         self._running[head] -= 1
         assert answer.value is not None, "a baseline never crashes here"
         self._runs(head).append(answer.value)
-        if not self.paired:
-            self._pool(head, self._runs(head))
+        if not self.paired:  # what it inherited counts where it was run
+            own = self._runs(head)[self._inherited.get(head, 0) :]
+            self._pool(head, own)
         self._learn(answer)
 
     def _ensure_head(self, head: int, wanted: int) -> Lane:
@@ -174,6 +176,7 @@ class Judged:
                 self._kept += 1
                 if not self.paired:  # the run that chose it is left out
                     self._runs(session.head).extend(runs[1:])
+                    self._inherited[session.head] = len(runs) - 1
                 return
             if not session.restack(idea):
                 session.drop(idea)
@@ -246,7 +249,7 @@ class Judged:
         if self.paired:
             runs = [x - b for x, b in zip(runs, base, strict=False)]
         if runs:
-            self._pool((id(idea), head), runs)
+            self._pool((idea.number, head), runs)
 
     def _noise(self, unit: float = 1.0) -> Noise:
         df = PRIOR_DF + self._df

@@ -30,6 +30,7 @@ class Idea:
     head: int
     crashes: bool
     misleading: float
+    number: int = 0
     runs: int = 0
 
 
@@ -109,7 +110,8 @@ class Session:
         effect = world.effect(rng, self._ideas, self.gain)
         self._ideas += 1
         misleading = rng.gauss(0.0, 3.0) if rng.random() < world.crossing else 0.0
-        return Idea(effect, self.head, rng.random() < world.crashes, misleading)
+        crashes = rng.random() < world.crashes
+        return Idea(effect, self.head, crashes, misleading, self._ideas)
 
     def restack(self, idea: Idea) -> bool:
         """Move an idea to the present head; False if its patch does not apply there."""

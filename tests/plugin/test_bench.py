@@ -145,6 +145,17 @@ def test_the_noise_is_pooled_as_the_judge_pools_it():
     assert policy._noise().df == expected.df
 
 
+def test_every_idea_has_its_own_place_in_the_pool():
+    """Also one that takes the memory of another: so many runs, so many degrees."""
+    policy = Judged()
+    ran = session(policy, hours=10.0)
+    runs = sum(runs for effect, _, runs in ran.decided if effect < math.inf)
+    heads = sum(len(values) for values in policy._heads.values())
+    inherited = sum(runs - 1 for _, kept, runs in ran.decided if kept)
+    groups = len(policy._spread)
+    assert policy._df == runs + heads - inherited - groups
+
+
 def test_a_shortcut_decides_as_the_judge_does():
     """A candidate that is no better has an e-value below one."""
     policy = Judged()
