@@ -8,6 +8,8 @@ General layout (imports go downwards only):
     judge, prompt, reports/                        pure decisions and texts
     candidate, patch, trial, settings, fingerprint values
     errors                                         what can go wrong
+
+    bench/                                         the judge, measured on simulations
 """
 
 __version__ = "0.1.0"
