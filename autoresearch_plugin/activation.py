@@ -51,6 +51,7 @@ def activate(config: pytest.Config, state: State) -> None:
 def _choose_paths(config: pytest.Config) -> None:
     """Without paths on the command line the flag means experiments/, not tests/."""
     if config.args_source == pytest.Config.ArgsSource.ARGS:
+        _refuse_missing(config)
         return
     experiments = config.rootpath / "experiments"
     if not experiments.is_dir():
@@ -59,6 +60,16 @@ def _choose_paths(config: pytest.Config) -> None:
             "Make it (it may be empty), or name a path."
         )
     config.args[:] = [str(experiments)]
+
+
+def _refuse_missing(config: pytest.Config) -> None:
+    """Now: pytest would notice when a session has begun and reports are written."""
+    if config.option.pyargs:
+        return
+    for argument in config.args:
+        path = config.invocation_params.dir / argument.partition("::")[0]
+        if not path.exists():
+            raise pytest.UsageError(f"file or directory not found: {argument}")
 
 
 def count_devices(settings: Settings) -> int:

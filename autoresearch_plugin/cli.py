@@ -135,10 +135,12 @@ def show(options: argparse.Namespace) -> Iterator[str]:
         yield row["diff"].rstrip("\n")
         return
     yield f"#{row['id']:03d} {row['title']}"
-    for name in ("hypothesis", "category", "kind", "proposer", "signature", "file"):
+    names = ("hypothesis", "category", "kind", "proposer", "signature")
+    for name in (*names, "file") if row["commit_id"] else names:
         if row[name]:
             yield f"  {name:<10} {row[name]}"
-    yield f"  {'state':<10} {row['state']}: {row['reason']}"
+    reason = row["reason"].removeprefix(f"{row['state']}: ")
+    yield f"  {'state':<10} {row['state']}: {reason}"
     if row["commit_id"]:
         yield f"  {'commit':<10} {row['commit_id']}"
     for trial in trials:
@@ -288,17 +290,22 @@ def _ledger(root: Path) -> Ledger:
 
 
 def _last_research(root: Path) -> Any:
-    """The last session as a session would hold it, without starting anything."""
+    """The last session as it was asked for, options included; nothing is started.
+
+    The last research session, or of the others the last one if there was none.
+    """
     from autoresearch_plugin.devices import discover
     from autoresearch_plugin.session import join_session
+    from autoresearch_plugin.settings import remembered
 
     with closing(_ledger(root)) as ledger:
         sessions = [row for row in ledger.sessions() if row["profile"]]
     if not sessions:
         raise LedgerError("no session has described its training command yet.")
-    settings = settings_of(root)
+    row = max(sessions, key=lambda row: (row["kind"] == "research", row["id"]))
+    settings = remembered(row["settings"])
     device = discover(os.environ, settings.devices)[0]
-    return join_session(root.resolve(), settings, sessions[-1]["id"], device, "prompt")
+    return join_session(root.resolve(), settings, row["id"], device, "prompt")
 
 
 def settings_of(root: Path) -> Settings:

@@ -108,12 +108,10 @@ class Research(Measuring):
             SessionStopping: the session ends.
         """
         head = self.head()
-        kept = self.kept_before(head).get(idea.signature)
-        if kept:
-            reason = f"in the baseline since {kept.commit[:7]} ({kept.effect})"
+        if known := self._in_baseline(idea, head):
             if idea.number:
-                self._close(idea.number, "before", reason)
-            return Judgement("before", reason, idea.number or 0, head)
+                self._close(idea.number, "before", known)
+            return Judgement("before", known, idea.number or 0, head)
         try:
             if idea.error:
                 raise idea.error
@@ -131,6 +129,15 @@ class Research(Measuring):
                 return self.decide(replace(idea, number=number))
             answer = self._answer_from_ledger(number, idea, head, patched)
             return answer or self._measure(number, idea, head, patched)
+
+    def _in_baseline(self, idea: Idea, head: Head) -> str | None:
+        """Since when an idea is part of the baseline; None if it is not."""
+        if kept := self.kept_before(head).get(idea.signature):
+            return f"in the baseline since {kept.commit[:7]} ({kept.effect})"
+        row = self.ledger.kept_as(idea.signature, patch.sha256(head.source))
+        if row:  # its patch was applied by hand
+            return f"in the baseline, proven as #{row['id']:03d}"
+        return None
 
     @contextmanager
     def _alone(self, head: Head, patched: str) -> Iterator[None]:

@@ -82,7 +82,7 @@ def _not_kept(item: pytest.Item, report: pytest.TestReport, claim: Claim) -> Non
         return
     word = "crashed" if claim.judgement.state == "crash" else "discarded"
     report.outcome = "skipped"
-    report.wasxfail = f"{word}: {reason.splitlines()[0]}"
+    report.wasxfail = f"{word}: {reason.splitlines()[0].removeprefix('discard: ')}"
 
 
 def _passed_though_not_kept(

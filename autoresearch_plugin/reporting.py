@@ -260,7 +260,7 @@ def result_rows(research: Research) -> Iterator[results_tsv.Row]:
         )
     rows = ledger.candidates(research.session)
     latest = {row["nodeid"] or row["id"]: row["id"] for row in rows}  # of a resume's
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row["decided"] or 0.0):
         if row["state"] not in ("keep", "discard", "crash", "refused"):
             continue
         if latest[row["nodeid"] or row["id"]] != row["id"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -219,6 +220,16 @@ def _direction(text: str) -> str:
     if text not in ("min", "max"):
         raise ValueError("the direction is min or max.")
     return text
+
+
+def remembered(text: str) -> Settings:
+    """The settings of an earlier session, as the ledger has them."""
+    from autoresearch_plugin.trial import Budget
+
+    data = {"report": _DEFAULTS["report"], **json.loads(text)}
+    data["budget"] = Budget(**data["budget"]) if data["budget"] else None
+    data["price"] = tuple(data["price"]) if data["price"] else None
+    return Settings(**data)
 
 
 def _number(minimum: float) -> Callable[[Any], float]:

@@ -192,7 +192,7 @@ def lines(profile, prepared):
     found += profile.words
     if profile.budget["unit"] == "steps":
         epochs = profile.budget["amount"] * c.total_batch_size / train_facts["tokens"]
-        found.append(f"{profile.budget['amount']} steps read the training text {epochs:.2f} times")
+        found.append(f"the profile's {profile.budget['amount']} steps read the training text {epochs:.2f} times")
     elif train_facts["tokens"] < 1e8:
         found.append("the training text is small for a GPU and will be read many times: --dataset climbmix is larger")
     return found

@@ -69,6 +69,15 @@ class Candidates(Connection):
         )
         return rows[0] if rows else None
 
+    def kept_as(self, signature: str, source_sha256: str) -> Row | None:
+        """The kept candidate of this signature that left exactly this source."""
+        rows = self._candidates(
+            "c.signature=? AND c.commit_id IN "
+            "(SELECT commit_id FROM heads WHERE source_sha256=?)",
+            *(signature, source_sha256),
+        )
+        return rows[-1] if rows else None
+
     def decided_count(self, session: int) -> int:
         """Generated candidates of a session that have their verdict."""
         row = self._one(

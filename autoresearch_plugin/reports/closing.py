@@ -21,7 +21,10 @@ class KeptLine:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a finished session is summed up from. Seconds are device seconds."""
+    """What a finished session is summed up from.
+
+    Seconds are those that trials held a device; a lane that waits has none.
+    """
 
     tag: str
     wall_seconds: float
@@ -94,7 +97,7 @@ def _spent(facts: Facts) -> str:
     if held <= 0:
         return "spent   nothing"
     text = (
-        f"spent   {duration(used)} of device time: "
+        f"spent   {duration(held)} of lane time: "
         f"search {_share(facts.search_seconds, held)}, "
         f"baseline {_share(facts.baseline_seconds, held)}, "
         f"idle and start-up {_share(held - used, held)}"
