@@ -39,7 +39,11 @@ def activate(config: pytest.Config, state: State) -> None:
     from autoresearch_plugin.reporting import ReportingPlugin
 
     config.pluginmanager.register(SessionPlugin(state), "autoresearch-session")
-    config.pluginmanager.register(ReportingPlugin(state), "autoresearch-reporting")
+    try:
+        reporting = ReportingPlugin(state)
+    except SettingsError as error:
+        raise pytest.UsageError(str(error)) from error
+    config.pluginmanager.register(reporting, "autoresearch-reporting")
     if config.pluginmanager.hasplugin("xdist") and not state.only_shows_setup:
         from autoresearch_plugin.lanes_xdist import ControllerPlugin
 

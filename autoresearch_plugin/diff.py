@@ -13,6 +13,7 @@ from autoresearch_plugin.errors import InfrastructureError, TrialFailed
 from autoresearch_plugin.fixtures import Claim
 from autoresearch_plugin.idea import Idea
 from autoresearch_plugin.outcomes import CLAIM
+from autoresearch_plugin.session import read_target
 
 if TYPE_CHECKING:
     from autoresearch_plugin.state import State
@@ -29,7 +30,7 @@ class DiffItem(pytest.Item):
         """Measure; pass when proven better, skip when there is nothing to measure."""
         research = self.state.research
         target = research.settings.target
-        working = (self.config.rootpath / target).read_bytes().decode()
+        working = read_target(self.config.rootpath / target)
         head = research.head()
         if working == head.source:
             pytest.skip(f"{target} is the same as at {head.short}: nothing to measure")

@@ -16,6 +16,7 @@ from autoresearch_plugin.trial import Estimate
 UNKNOWN_RELATIVE = 3.5e-4  # of the metric: a 5-minute run of a language model
 UNKNOWN_DF = 1.0
 PAIRED_DF_MIN = 4.0  # an unknown spread of pairs is believed from here on
+CAP, CAP_DF = 30.0, 6.0  # see `capped`; normal noise hardly ever meets it
 TINY = 1e-12
 
 
@@ -78,7 +79,7 @@ def pooled_noise(
     `level` is the metric's size, the unit of the prior. Without a known prior one
     degree of freedom of a language model's spread stands in.
     """
-    squares, df = _within(groups)
+    squares, df = capped([spread(group) for group in groups])
     relative, weight = prior.relative, prior.df
     if relative is None:
         relative, weight = UNKNOWN_RELATIVE, UNKNOWN_DF
@@ -95,19 +96,39 @@ def paired_noise(
     Infinite, so that pairs are not used, while neither a prior nor the data know it.
     """
     groups = list(groups)
-    if prior.relative is None and _within(groups)[1] < PAIRED_DF_MIN:
+    df = sum(spread(group)[1] for group in groups)
+    if prior.relative is None and df < PAIRED_DF_MIN:
         return Noise(math.inf, UNKNOWN_DF)
     return pooled_noise(groups, level, prior)
 
 
-def _within(groups: Iterable[Sequence[float]]) -> tuple[float, float]:
-    squares, df = 0.0, 0.0
-    for group in groups:
-        values = [x for x in group if math.isfinite(x)]
-        if len(values) > 1:
-            squares += _variance(values) * (len(values) - 1)
-            df += len(values) - 1
-    return squares, df
+def spread(group: Sequence[float]) -> tuple[float, int]:
+    """Sum of squares around a group's mean, and its degrees of freedom."""
+    values = [x for x in group if math.isfinite(x)]
+    if len(values) < 2:
+        return 0.0, 0
+    return _variance(values) * (len(values) - 1), len(values) - 1
+
+
+def capped(spreads: Iterable[tuple[float, int]]) -> tuple[float, float]:
+    """Sums over groups, the largest variances held to `CAP` times that of the rest.
+
+    One candidate that is unstable, with a run far off, says nothing of the others'
+    noise; uncapped it would make this and every later session blind. From the smallest
+    variance on, each is compared with what was added before it, once that is worth
+    `CAP_DF` degrees of freedom; runs that agree to the last bit are no measure.
+    """
+    squares, df, silent = 0.0, 0.0, 0.0
+    known = [(own, count) for own, count in spreads if count]
+    for own, count in sorted(known, key=lambda group: group[0] / group[1]):
+        if df >= CAP_DF:
+            own = min(own, CAP * squares / df * count)
+        squares += own
+        if own > 0:
+            df += count
+        else:
+            silent += count
+    return squares, df + silent
 
 
 def _mean(values: Sequence[float]) -> float:

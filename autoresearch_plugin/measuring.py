@@ -171,20 +171,12 @@ class Measuring:
     def trial(
         self, head: Head, source: str, row: Row, budget: Budget, label: str
     ) -> TrialResult:
-        limits, cpu_limit = self._limits(head, budget)
-        with self._scratch(source) as scratch, self._status(label, budget) as on_event:
-            result = self.executor.trial(
-                replace(
-                    self._spec("train", source, scratch, row["seed"], budget),
-                    trial_id=f"t{row['id']:06d}",
-                    limits=limits,
-                ),
-                self.device,
-                evaluates=self.profile.evaluates,
-                on_event=on_event,
-                should_stop=self.should_stop,
-                cpu_limit=cpu_limit,
-            )
+        """Run what `row` records; one that breaks off leaves nothing to wait for."""
+        try:
+            result = self._run(head, source, row, budget, label)
+        except BaseException:
+            self.ledger.drop_trial(row["id"])
+            raise
         if result.outcome is Outcome.STOPPED:
             self.ledger.drop_trial(row["id"])
             self._raise_if_stopped(result)
@@ -197,6 +189,24 @@ class Measuring:
             )
         self.ledger.finish_trial(row["id"], result, value, self.device.id, str(budget))
         return result
+
+    def _run(
+        self, head: Head, source: str, row: Row, budget: Budget, label: str
+    ) -> TrialResult:
+        limits, cpu_limit = self._limits(head, budget)
+        with self._scratch(source) as scratch, self._status(label, budget) as on_event:
+            return self.executor.trial(
+                replace(
+                    self._spec("train", source, scratch, row["seed"], budget),
+                    trial_id=f"t{row['id']:06d}",
+                    limits=limits,
+                ),
+                self.device,
+                evaluates=self.profile.evaluates,
+                on_event=on_event,
+                should_stop=self.should_stop,
+                cpu_limit=cpu_limit,
+            )
 
     def _spec(
         self, phase: str, source: str, scratch: Path, seed: int, budget: Budget

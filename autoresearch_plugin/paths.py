@@ -19,6 +19,29 @@ def data_dir(root: Path) -> Path:
     return path
 
 
+def report_dir(root: Path, name: str) -> Path:
+    """The directory for reports.
+
+    Raises:
+        SettingsError: it cannot be made, or it holds files of the user's: a
+            results.tsv of theirs would be overwritten, and git would not see the rest.
+    """
+    path = root / name
+    ignore = path / ".gitignore"
+    try:
+        ours = ignore.is_file() and ignore.read_text() == "*\n"
+        foreign = not ours and path.is_dir() and any(path.iterdir())
+    except OSError:
+        foreign = False  # the next line says what is wrong
+    if foreign:
+        raise SettingsError(
+            f"--autoresearch-report {name}: that directory has other files in it, and "
+            "reports would overwrite junit.xml, kept.xml and results.tsv there. Name "
+            "one that does not exist yet."
+        )
+    return own_directory(path)
+
+
 def own_directory(path: Path) -> Path:
     """A directory of ours inside the user's tree; git never sees its content."""
     ignore = path / ".gitignore"

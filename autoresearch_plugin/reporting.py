@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from autoresearch_plugin import __version__, comparing
+from autoresearch_plugin.errors import SettingsError
 from autoresearch_plugin.judge import Verdict
-from autoresearch_plugin.paths import own_directory
+from autoresearch_plugin.paths import report_dir
 from autoresearch_plugin.proposers import note
 from autoresearch_plugin.reports import closing, kept_xml, results_tsv
 from autoresearch_plugin.screen import Screen, Ticker, plan
@@ -31,6 +32,7 @@ class ReportingPlugin:
         self.state = state
         self._ticker: Ticker | None = None
         self._junit: Any = None
+        self._told = False
         choose_junit(state)
 
     @property
@@ -53,7 +55,7 @@ class ReportingPlugin:
         if self.state.is_controller:
             self._ticker = Ticker(self.state.screen)
             self._ticker.start()
-        write_files(self.state)
+        self._write()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_logreport(
@@ -66,8 +68,23 @@ class ReportingPlugin:
                 self.state.screen.catch_up()
         yield
         if self._opened and report.when == "teardown":
+            self._write()
+
+    def _write(self) -> None:
+        """Bring the files up to date; one that cannot be written ends no session."""
+        try:
             write_files(self.state)
             flush_junit(self._junit)
+        except (OSError, SettingsError) as error:
+            if not self._told:
+                self._told = True
+                research = self.state.research
+                research.ledger.add_event(
+                    research.session,
+                    "error",
+                    f"reports cannot be written: {error}. All is in the ledger; the "
+                    "same command with another --autoresearch-report writes them.",
+                )
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
@@ -79,7 +96,6 @@ class ReportingPlugin:
             return
         if self.state.screen is not None:
             self.state.screen.catch_up()
-        write_files(self.state)
         if self._junit is not None:
             facts = self.state.research
             self._junit.node_reporters_ordered = _named(
@@ -88,7 +104,7 @@ class ReportingPlugin:
             self._junit.add_global_property("autoresearch", __version__)
             self._junit.add_global_property("fingerprint", facts.fingerprint)
             self._junit.add_global_property("profile", facts.profile.name)
-            flush_junit(self._junit)  # complete now: xdist may wait for its workers
+        self._write()  # complete now: xdist may wait for its workers
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
@@ -157,7 +173,7 @@ def choose_junit(state: State) -> None:
     if state.config.option.collectonly or state.only_shows_setup:
         return
     if not getattr(option, "xmlpath", None):
-        directory = own_directory(state.config.rootpath / state.settings.report)
+        directory = report_dir(state.config.rootpath, state.settings.report)
         option.xmlpath = str(directory / "junit.xml")
     if getattr(option, "verbose", 1) == 0:
         option.verbose = 1  # a line a test: runs take minutes, letters say too little
@@ -196,7 +212,7 @@ def _named(cases: list[Any]) -> list[Any]:
 def write_files(state: State) -> None:
     """kept.xml and results.tsv, from the ledger."""
     research = state.research
-    directory = own_directory(state.config.rootpath / state.settings.report)
+    directory = report_dir(state.config.rootpath, state.settings.report)
     rows = research.ledger.candidates(research.session)
     cases = [_case(research, row) for row in rows if row["commit_id"]]
     _write(directory / "kept.xml", kept_xml.render(cases))
@@ -263,6 +279,8 @@ def result_rows(research: Research) -> Iterator[results_tsv.Row]:
     for row in sorted(rows, key=lambda row: row["decided"] or 0.0):
         if row["state"] not in ("keep", "discard", "crash", "refused"):
             continue
+        if row["state"] == "keep" and not row["commit_id"]:
+            continue  # its process died, or its own test failed, before the commit
         if latest[row["nodeid"] or row["id"]] != row["id"]:
             continue
         trials = [t for t in ledger.candidate_trials(row["id"]) if t["outcome"] == "ok"]
@@ -280,8 +298,9 @@ def result_rows(research: Research) -> Iterator[results_tsv.Row]:
 
 
 def _memory(trials: list[Row]) -> float:
-    peaks = [trial["summary"].get("peak_vram_mb") or 0.0 for trial in trials]
-    return max(peaks, default=0.0) / 1024
+    peaks = [trial["summary"].get("peak_vram_mb") for trial in trials]
+    known = [peak for peak in peaks if isinstance(peak, int | float)]
+    return max(known, default=0.0) / 1024
 
 
 # ------------------------------------------------------------ numbers at the end

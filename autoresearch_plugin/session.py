@@ -239,7 +239,7 @@ def _parent(
     notes: list[str],
 ) -> tuple[str, str | None]:
     """Source of the baseline and its commit (None for an uncommitted one)."""
-    working = (root / settings.target).read_bytes().decode()
+    working = read_target(root / settings.target)
     if repository is None:
         return working, None
     try:
@@ -256,6 +256,21 @@ def _parent(
     except RepositoryError as error:
         raise SettingsError(str(error)) from error
     return parent.source, parent.commit
+
+
+def read_target(path: Path) -> str:
+    """The target as it is on disk, line ends included.
+
+    Raises:
+        SettingsError: it is no UTF-8 text, or cannot be read.
+    """
+    try:
+        return path.read_bytes().decode()
+    except (UnicodeDecodeError, OSError) as error:
+        raise SettingsError(
+            f"{path} cannot be read as UTF-8 text: {error}. Mend it and commit it "
+            "first."
+        ) from None
 
 
 def _check_python(source: str, target: str) -> None:

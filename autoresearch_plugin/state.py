@@ -170,7 +170,7 @@ class State:
             nodeid=item.nodeid,
             strict=strict,
             file=str(item.path.relative_to(self.config.rootpath)) if inside else None,
-            test=item.path.read_bytes().decode() if inside else None,
+            test=_text_of(item.path) if inside else None,
         )
 
     def hold_device(self) -> None:
@@ -371,6 +371,15 @@ class State:
             self._research.ledger.close()
 
 
+def _text_of(path: Path) -> str | None:
+    """A test file's text, line ends included; None for one that is not UTF-8, which a
+    keep leaves out of its commit."""
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError:
+        return None
+
+
 def _words(item: pytest.Item) -> tuple[str, str]:
     """Title and hypothesis of a hand-written candidate: from its docstrings."""
     function = getattr(item, "function", None)
@@ -378,7 +387,7 @@ def _words(item: pytest.Item) -> tuple[str, str]:
     text = getattr(function, "__doc__", None) or ""
     if not text and _is_alone(item):
         text = getattr(module, "__doc__", None) or ""
-    text = " ".join(text.split())
+    text = " ".join(text.encode(errors="replace").decode().split())  # no surrogates
     title, colon, rest = text.partition(": ")
     if not title or "[" in item.name:
         return item.name.removeprefix("test_").replace("_", " "), text

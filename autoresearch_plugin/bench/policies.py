@@ -25,7 +25,7 @@ from autoresearch_plugin.bench.simulation import (
     Policy,
     Session,
 )
-from autoresearch_plugin.evidence import Noise, Question, Run, weigh
+from autoresearch_plugin.evidence import Noise, Question, Run, capped, spread, weigh
 from autoresearch_plugin.loop import HEAD_TOP_EVERY, HEAD_TOP_MAX
 
 PRIOR_DF = 4.0  # weight of the prior sigma, as for a five-minute run on a GPU
@@ -107,8 +107,7 @@ class Judged:
         self._inherited: dict[int, int] = {}
         self._running: dict[int, int] = {}
         self._screened: dict[int, int] = {}
-        self._spread: dict[object, tuple[float, int]] = {}
-        self._squares, self._df = 0.0, 0
+        self._spread: dict[object, tuple[float, int]] = {}  # of a commit's runs
 
     def claimed(self) -> float:
         """Mean of the first baseline's runs less that of the latest measured one."""
@@ -236,13 +235,8 @@ class Judged:
     # ----------------------------------------------------------------- noise, stopping
 
     def _pool(self, key: object, runs: Sequence[float]) -> None:
-        """Count the spread of one commit's runs, as `evidence.pooled_noise` does."""
-        squares, df = self._spread.get(key, (0.0, 0))
-        mean = statistics.fmean(runs)
-        new = sum((x - mean) ** 2 for x in runs), len(runs) - 1
-        self._spread[key] = new
-        self._squares += new[0] - squares
-        self._df += new[1] - df
+        """Take note of the spread of one commit's runs."""
+        self._spread[key] = spread(runs)
 
     def _pool_candidate(self, idea: Idea, head: int, runs: Sequence[float]) -> None:
         base = self._runs(head)
@@ -252,10 +246,10 @@ class Judged:
             self._pool((idea.number, head), runs)
 
     def _noise(self, unit: float = 1.0) -> Noise:
-        df = PRIOR_DF + self._df
-        start = (self.prior * unit) ** 2
-        variance = (PRIOR_DF * start + max(self._squares, 0.0)) / df
-        return Noise(math.sqrt(variance), df)
+        """As `evidence.pooled_noise`, which would take the runs themselves."""
+        squares, df = capped(self._spread.values())
+        start = PRIOR_DF * (self.prior * unit) ** 2
+        return Noise(math.sqrt((start + squares) / (PRIOR_DF + df)), PRIOR_DF + df)
 
     def _learn(self, answer: Answer) -> None:
         if self.stop:

@@ -134,7 +134,7 @@ def test_a_session_is_a_function_of_its_seed(name):
 
 
 def test_the_noise_is_pooled_as_the_judge_pools_it():
-    """The running sums give what `evidence.pooled_noise` gives."""
+    """What is kept of each group gives what `evidence.pooled_noise` gives."""
     policy = Judged()
     groups = [[0.1, 0.5, -0.2], [1.0], [2.0, 2.5]]
     for key, group in enumerate(groups):
@@ -153,7 +153,7 @@ def test_every_idea_has_its_own_place_in_the_pool():
     heads = sum(len(values) for values in policy._heads.values())
     inherited = sum(runs - 1 for _, kept, runs in ran.decided if kept)
     groups = len(policy._spread)
-    assert policy._df == runs + heads - inherited - groups
+    assert policy._noise().df - 4 == runs + heads - inherited - groups
 
 
 def test_a_shortcut_decides_as_the_judge_does():

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from autoresearch_plugin import judge
+from autoresearch_plugin import evidence, judge
 from autoresearch_plugin.evidence import e_value, log_mills, threshold
 from autoresearch_plugin.judge import Noise, Prior, Question, Run
 
@@ -144,6 +144,33 @@ class TestNoise:
         """NaN and infinity are left out of the pool."""
         groups = [[1.0, math.nan, 1.2], [math.inf, 1.0]]
         assert judge.pooled_noise(groups, 1.0, Prior(0.1, 1)).df == 2
+
+    def test_one_unstable_candidate_does_not_make_the_others_blind(self):
+        """Its own spread is held to thirty times what the rest shows."""
+        quiet = [[1.0, 1.1], [2.0, 2.1, 2.2], [0.5, 0.4], [3.0, 3.1], [1.0, 0.9]]
+        before = judge.pooled_noise(quiet, 1.0, Prior(0.1, 4)).sigma
+
+        after = judge.pooled_noise([*quiet, [1.9, 1e6]], 1.0, Prior(0.1, 4)).sigma
+
+        assert before < after < 2.5 * before
+
+    def test_equal_runs_do_not_cap_real_noise(self):
+        """Ten candidates that change nothing say nothing of those that do."""
+        equal = [[1.0, 1.0]] * 10
+        noisy = [[1.0, 1.2], [2.0, 1.8], [1.0, 1.3]]
+
+        pooled = judge.pooled_noise([*equal, *noisy], 1.0, Prior(0.1, 1))
+
+        plain = (0.02 + 0.02 + 0.045 + 0.01) / 14
+        assert pooled.sigma == pytest.approx(math.sqrt(plain))
+
+    @given(st.lists(st.lists(st.floats(-5, 5), min_size=2, max_size=4), max_size=12))
+    def test_the_cap_only_lowers(self, groups):
+        """And the degrees of freedom stay what they were."""
+        spreads = [evidence.spread(group) for group in groups]
+        squares, df = evidence.capped(spreads)
+        assert squares <= sum(own for own, _ in spreads) * (1 + 1e-12)
+        assert df == sum(count for _, count in spreads)
 
     def test_unknown_pairs_are_not_trusted_before_there_are_four_degrees(self):
         """A spread of pairs that nobody knows is infinite, so pairs are not used."""

@@ -550,14 +550,3 @@ def test_a_second_controller_is_refused_by_pid(
 
     assert ended.code == 4, ended.text
     assert f"(pid {first.pid})" in ended.text
-
-
-def test_a_path_that_is_not_there_costs_no_report(project):
-    """Said before a session begins, so that the last one's reports stay."""
-    project.commit()
-
-    result = project.research("nosuch/")
-
-    assert result.ret == 4
-    result.stderr.fnmatch_lines(["*file or directory not found: nosuch/"])
-    assert not (project.path / "autoresearch-report").exists()

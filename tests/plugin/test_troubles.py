@@ -1,0 +1,136 @@
+"""What goes wrong around a session: full disks, odd files, reports in the way."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def test_a_path_that_is_not_there_costs_no_report(project):
+    """Said before a session begins, so that the last one's reports stay."""
+    project.commit()
+
+    result = project.research("nosuch/")
+
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*file or directory not found: nosuch/"])
+    assert not (project.path / "autoresearch-report").exists()
+
+
+DISK = """
+import errno
+import tempfile
+
+import pytest
+
+seen = []
+real = tempfile.mkdtemp
+
+
+def full(*words, **options):
+    if "scratch" in str(options.get("dir")):
+        seen.append(1)
+        if len(seen) == 2:
+            raise RuntimeError("no such thing was ever seen")
+    return real(*words, **options)
+
+
+@pytest.fixture(autouse=True)
+def disk(monkeypatch):
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+"""
+
+
+def test_a_baseline_run_that_breaks_off_is_run_again(project):
+    """Whatever broke it: nobody waits for a run that no process makes."""
+    project.candidate("bad", 'set("LR", 0.5)')
+    project.candidate("good", 'set("LR", 0.02)')
+    (project.path / "experiments" / "conftest.py").write_text(DISK)
+    project.commit()
+
+    result = project.run("experiments", timeout=60)
+
+    result.assert_outcomes(failed=1, passed=1)
+    rows = project.ledger().fingerprint_trials(
+        project.ledger().sessions()[-1]["fingerprint"]
+    )
+    assert len(rows) >= 4
+
+
+@pytest.mark.parametrize("name", [".", "src"])
+def test_reports_do_not_go_where_other_files_are(project, name):
+    """A notebook of the user's is not overwritten, nor its folder hidden from git."""
+    (project.path / "src").mkdir()
+    for folder in (project.path, project.path / "src"):
+        (folder / "results.tsv").write_text("mine\n")
+    project.commit()
+
+    result = project.research(f"--autoresearch-report={name}")
+
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*has other files in it*"])
+    assert (project.path / name / "results.tsv").read_text() == "mine\n"
+    (project.path / name / "new.py").touch()
+    assert "new.py" in project.git("status", "--porcelain")
+
+
+def test_a_report_that_cannot_be_made_is_a_usage_error(project):
+    """Before anything is measured."""
+    project.commit()
+    result = project.research("--autoresearch-report=train.py")
+    assert result.ret == 4
+    result.stderr.fnmatch_lines(["*cannot make the directory*"])
+
+
+def test_reports_that_cannot_be_written_end_no_session(project):
+    """The ledger goes on; the session fails at its end and says why."""
+    project.candidate("good", 'set("LR", 0.02)')
+    project.commit()
+    report = project.path / "autoresearch-report"
+    (report / "results.tsv.part").mkdir(parents=True)  # no file can go there
+    (report / ".gitignore").write_text("*\n")
+
+    result = project.research("-p", "no:xdist")
+
+    assert result.ret == 1
+    assert "INTERNALERROR" not in result.stdout.str()
+    result.stdout.fnmatch_lines(["*reports cannot be written:*", "KEPT *good*"])
+
+
+def test_a_keep_without_its_commit_is_no_row(project):
+    """A test that ends pytest after its run has proven nothing that can be taken."""
+    path = project.candidate("good", 'set("LR", 0.02)')
+    text = path.read_text().replace(
+        "    assert", "    __import__('os')._exit(9)\n    #"
+    )
+    path.write_text(text)
+    project.commit()
+
+    result = project.research("-n1")
+
+    assert result.ret == 1
+    table = (project.path / "autoresearch-report" / "results.tsv").read_text()
+    assert "good" not in table
+
+
+@pytest.mark.parametrize("words", [["--autoresearch"], ["--autoresearch-diff=HEAD"]])
+def test_a_target_that_is_no_text_is_said_in_words(project, words):
+    """Exit 4 and one line, also when it is committed."""
+    (project.path / "train.py").write_bytes(b"LR = 0.1  # \xe9\n")
+    project.commit()
+    result = project.run("--autoresearch-proposer=none", *words)
+    assert result.ret == 4
+    assert "UTF-8" in result.stdout.str() + result.stderr.str()
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+
+
+@pytest.mark.parametrize(
+    "text", ["# -*- coding: latin-1 -*-\n# \xe9\n", '"""bad \\ud800: x"""\n']
+)
+def test_a_test_of_odd_characters_is_a_candidate(project, text):
+    """Valid Python that is no UTF-8, or whose docstring cannot be encoded."""
+    path = project.candidate("good", 'set("LR", 0.02)', title=" ")
+    body = path.read_text().split("\n", 1)[1]
+    path.write_bytes((text + body).encode("latin-1"))
+    project.commit()
+    result = project.research("-p", "no:xdist")
+    assert result.ret == 0, result.stdout.str()
