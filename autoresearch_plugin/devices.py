@@ -278,21 +278,26 @@ def runtime_directory() -> Path:
     and then two sessions would not see each other's locks.
 
     Raises:
-        InfrastructureError: the directory belongs to somebody else.
+        InfrastructureError: it cannot be made, or belongs to somebody else.
     """
     if chosen := os.environ.get("AUTORESEARCH_RUNTIME_DIR"):
-        path = Path(chosen)
-        path.mkdir(parents=True, exist_ok=True)
-        return path
+        return _make(Path(chosen), 0o777)
     base = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
-    path = base / f"autoresearch-{os.getuid()}"
-    path.mkdir(mode=0o700, exist_ok=True)
+    path = _make(base / f"autoresearch-{os.getuid()}", 0o700)
     status = path.lstat()
     if path.is_symlink() or status.st_uid != os.getuid():
         raise InfrastructureError(
             f"{path} belongs to somebody else, so device locks in it mean nothing. "
             "Remove it or set AUTORESEARCH_RUNTIME_DIR."
         )
+    return path
+
+
+def _make(path: Path, mode: int) -> Path:
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _no_lock(path, error) from None
     return path
 
 
@@ -307,10 +312,14 @@ def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise InfrastructureError(
-            f"cannot open the device lock {path}: {error.strerror}. Make the directory "
-            "writable or set AUTORESEARCH_RUNTIME_DIR."
-        ) from None
+        raise _no_lock(path, error) from None
+
+
+def _no_lock(path: Path, error: OSError) -> InfrastructureError:
+    return InfrastructureError(
+        f"cannot open the device lock {path}: {error.strerror}. Make the directory "
+        "writable or set AUTORESEARCH_RUNTIME_DIR."
+    )
 
 
 def _try_lock(fd: int) -> bool:

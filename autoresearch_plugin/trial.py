@@ -12,6 +12,9 @@ from typing import Any
 from autoresearch_plugin.errors import InfrastructureError
 
 SCHEMA = 1
+UNITS = ("steps", "seconds")
+DIRECTIONS = ("min", "max")
+SMALLEST, LARGEST = 1e-6, 1e12  # of a number in a description: its square is finite
 
 
 class Outcome(StrEnum):
@@ -85,37 +88,104 @@ class Profile:
         """Read the `result` of a `describe` phase.
 
         Raises:
-            InfrastructureError: a key is missing or of the wrong kind.
+            InfrastructureError: a key is missing or its value cannot be used.
         """
         try:
-            noise = data.get("noise") or {}
-            budget = Budget(str(data["budget"]["unit"]), data["budget"]["amount"])
-            if data["direction"] not in ("min", "max"):
-                raise ValueError(f"direction {data['direction']!r}")
-            return cls(
-                name=str(data.get("profile") or name),
-                metric=str(data["metric"]),
-                direction=data["direction"],
-                budget=budget,
-                evaluates=bool(data.get("evaluates", True)),
-                charged=bool(data.get("charged", False)),
-                limits=dict(data.get("limits") or {}),
-                noise_unpaired=noise.get("unpaired"),
-                noise_paired=noise.get("paired"),
-                noise_df=float(noise.get("df", 1.0)),
-                fingerprint=dict(data.get("fingerprint") or {}),
-                lines=tuple(map(str, data.get("lines") or ())),
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            return cls._read(name, data)
+        except ValueError as misfit:
             raise InfrastructureError(
-                f"the training command's `describe` result is incomplete: {error!r}. "
+                f"the training command's `describe` result cannot be used: {misfit}. "
                 "docs/contract.md says what it must hold."
-            ) from error
+            ) from None
+
+    @classmethod
+    def _read(cls, name: str, data: Mapping[str, Any]) -> Profile:
+        _choice({"schema": SCHEMA, **data}, "schema", (SCHEMA,))
+        budget, noise = _object(data, "budget"), _object(data, "noise")
+        limits = _object(data, "limits")
+        return cls(
+            name=_printable(data.get("profile") or name),
+            metric=_text(data, "metric"),
+            direction=_choice(data, "direction", DIRECTIONS),
+            budget=Budget(
+                _choice(budget, "unit", UNITS, "budget."),
+                _number(budget, "amount", "budget."),
+            ),
+            evaluates=bool(data.get("evaluates", True)),
+            charged=bool(data.get("charged", False)),
+            limits={phase: _number(limits, phase, "limits.") for phase in limits},
+            noise_unpaired=_spread(noise, "unpaired"),
+            noise_paired=_spread(noise, "paired"),
+            noise_df=float(_number({"df": 1.0, **noise}, "df", "noise.")),
+            fingerprint=dict(_object(data, "fingerprint")),
+            lines=tuple(map(_printable, _list(data, "lines"))),
+        )
 
     @property
     def sign(self) -> float:
         """Multiply a metric by this and lower is better."""
         return 1.0 if self.direction == "min" else -1.0
+
+
+# What a description holds, key by key; a ValueError says which value does not fit.
+
+
+def _misfit(data: Mapping[str, Any], key: str, where: str, wanted: str) -> ValueError:
+    seen = f"is {json.dumps(data[key])[:60]}" if key in data else "is missing"
+    return ValueError(f"`{_printable(where + key)[:60]}` {seen}; it must be {wanted}")
+
+
+def _printable(value: object) -> str:
+    """Words from outside without what a terminal would obey or cannot show."""
+    return "".join(letter for letter in str(value) if letter.isprintable())
+
+
+def _object(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The object at `key`; an empty one when it is null or left out."""
+    value = data.get(key)
+    if value is not None and not isinstance(value, Mapping):
+        raise _misfit(data, key, "", "an object")
+    return value or {}
+
+
+def _list(data: Mapping[str, Any], key: str) -> list[Any]:
+    value = data.get(key)
+    if value is not None and not isinstance(value, list | tuple):
+        raise _misfit(data, key, "", "a list")
+    return list(value or ())
+
+
+def _text(data: Mapping[str, Any], key: str) -> str:
+    value = data.get(key)
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise _misfit(data, key, "", "a printable name")
+    return value
+
+
+def _choice(
+    data: Mapping[str, Any], key: str, choices: tuple[Any, ...], where: str = ""
+) -> Any:
+    if data.get(key) not in choices:
+        raise _misfit(data, key, where, " or ".join(map(str, choices)))
+    return data[key]
+
+
+def _spread(noise: Mapping[str, Any], key: str) -> float | None:
+    """A prior's standard deviation: 0 if runs repeat exactly, None if unknown."""
+    if noise.get(key) is None:
+        return None
+    return _number(noise, key, "noise.", least=0.0)
+
+
+def _number(
+    data: Mapping[str, Any], key: str, where: str, least: float = SMALLEST
+) -> float:
+    value = data.get(key)
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    if known and least <= value <= LARGEST:  # type: ignore[operator]
+        return value  # type: ignore[return-value]
+    wanted = f"a number from {least:g} to {LARGEST:g}"
+    raise _misfit(data, key, where, wanted)
 
 
 @dataclass(frozen=True)

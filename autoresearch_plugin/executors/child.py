@@ -15,11 +15,12 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autoresearch_plugin.errors import InfrastructureError
 from autoresearch_plugin.executors import runner
 from autoresearch_plugin.executors.transcript import Ending, Stop, Transcript
 from autoresearch_plugin.trial import TrialResult, TrialSpec
@@ -230,18 +231,39 @@ class Child:
 
 def _write_spec(spec: TrialSpec, events: int, control: int | None) -> Path:
     path = private_directory(spec) / f"{spec.phase}.json"
-    path.unlink(missing_ok=True)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(spec.to_json(events, control))
+    with writing(path):
+        path.unlink(missing_ok=True)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.write(spec.to_json(events, control))
     return path
 
 
 def private_directory(spec: TrialSpec) -> Path:
     """Our corner of the trial's scratch: specs, temporary files, compile caches."""
     path = Path(spec.scratch) / ".harness"
-    path.mkdir(mode=0o700, exist_ok=True)
+    with writing(path):
+        path.mkdir(mode=0o700, exist_ok=True)
+        (path / "tmp").mkdir(exist_ok=True)
     return path
+
+
+@contextlib.contextmanager
+def writing(path: Path, only: Collection[int] = ()) -> Iterator[None]:
+    """Within it an OSError, or one of the errnos in `only`, is the machinery's failure.
+
+    Raises:
+        InfrastructureError: what lies at `path` could not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if only and error.errno not in only:
+            raise
+        raise InfrastructureError(
+            f"cannot write {path}: {error.strerror}. Make room on the disk, or the "
+            "directory writable."
+        ) from None
 
 
 def kill_marked(marker: str) -> None:

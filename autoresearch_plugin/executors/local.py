@@ -7,6 +7,7 @@ hangs) and SIGKILL, and so does everything it has started.
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import shutil
@@ -23,7 +24,12 @@ from autoresearch_plugin import devices
 from autoresearch_plugin.devices import Device, Lease
 from autoresearch_plugin.errors import SettingsError
 from autoresearch_plugin.executors import pace
-from autoresearch_plugin.executors.child import Child, Launch, private_directory
+from autoresearch_plugin.executors.child import (
+    Child,
+    Launch,
+    private_directory,
+    writing,
+)
 from autoresearch_plugin.executors.pace import Pace
 from autoresearch_plugin.executors.transcript import Stop
 from autoresearch_plugin.sandbox.environment import environment, fixed
@@ -35,6 +41,7 @@ ShouldStop = Callable[[], str | None]
 POLL = 0.1  # seconds between two questions to `should_stop`
 CPU_POLL = 0.5  # seconds between two looks at the tree's CPU time
 STALE = 24 * 3600  # seconds after which a dead session's scratch is removed
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class LocalExecutor:
@@ -163,7 +170,6 @@ class LocalExecutor:
 
     def _environment(self, spec: TrialSpec, device: Device) -> dict[str, str]:
         private = private_directory(spec) / "tmp"
-        private.mkdir(exist_ok=True)
         return {
             **environment(self._environ, downloads=spec.phase == "describe"),
             **fixed(spec.threads, str(private)),
@@ -258,13 +264,18 @@ def scratch_dir(root: Path) -> Iterator[Path]:
     """A private, empty directory below `root`, removed at the end.
 
     What sessions that were killed left there is removed too, a day later.
+
+    Raises:
+        InfrastructureError: it cannot be made, or the disk is full while it is used.
     """
     parent = root / "scratch"
-    parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale(parent)
-    path = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent))
+    with writing(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(parent)
+        path = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent))
     try:
-        yield path
+        with writing(path, only=FULL):
+            yield path
     finally:
         _remove(path)
 

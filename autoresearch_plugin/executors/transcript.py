@@ -11,7 +11,6 @@ commands add their own.
 from __future__ import annotations
 
 import json
-import math
 import re
 import signal
 from collections.abc import Iterator, Mapping
@@ -27,6 +26,21 @@ DEFAULT_LIMIT = 600.0  # seconds for a phase the spec sets no limit for
 MAX_LINE = 64 * 1024  # bytes of one event
 MAX_CURVE = 2000  # points; beyond it every second one is dropped
 MAX_LOG = 64 * 1024  # bytes of output that are remembered
+MAX_DEPTH = 32  # of objects and lists in an event: enough, and safe to walk
+MAX_COUNT = 2**63 - 1  # what SQLite and everybody else's integers hold
+MAX_NUMBER = 1e100  # beyond it a square is no longer finite, nor is a variance
+
+SUMMARY_NUMBERS = (  # keys of a summary that reports and rules calculate with
+    "training_seconds",
+    "total_seconds",
+    "peak_vram_mb",
+    "mfu_percent",
+    "total_tokens_M",
+    "num_steps",
+    "num_params_M",
+    "depth",
+    "tokens_per_step",
+)
 
 _REPORTED = {  # what a command may say of itself
     Outcome.SYNTAX,
@@ -113,7 +127,7 @@ class Transcript:
         except (ValueError, RecursionError):
             self._break(repr(line[:60].decode(errors="replace")))
             return None
-        if not isinstance(event, dict):
+        if not isinstance(event, dict) or _is_deep(event):
             self._break(repr(line[:60].decode(errors="replace")))
             return None
         handler = self._HANDLERS.get(str(event.get("event")))
@@ -157,6 +171,9 @@ class Transcript:
             value is None or isinstance(value, str | int | float) for value in values
         ):
             return "a summary of other things than numbers and words"
+        for key in SUMMARY_NUMBERS:
+            if event.get(key) is not None and not _is_finite(event[key]):
+                return f"a summary with {key} {_brief(event[key])}"
         return self._take_once("summary", event, self._spec.phase == "train")
 
     def _on_result(self, event: dict[str, Any], now: float) -> str | None:
@@ -354,19 +371,32 @@ def _brief(value: object) -> str:
     return repr(value)[:80]
 
 
+def _is_deep(value: object, left: int = MAX_DEPTH) -> bool:
+    """Whether lists and objects nest so deep that `repr` or `asdict` could give up."""
+    if not isinstance(value, dict | list):
+        return False
+    below = value.values() if isinstance(value, dict) else value
+    return left == 0 or any(_is_deep(one, left - 1) for one in below)
+
+
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """A float, NaN and infinities too, or an int that arithmetic with floats takes."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) <= MAX_NUMBER
+    return isinstance(value, float)
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return (
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and 0 <= value <= MAX_COUNT
+    )
 
 
 def _is_finite(value: object) -> bool:
-    try:
-        return _is_number(value) and math.isfinite(value)  # type: ignore[arg-type]
-    except OverflowError:  # an int of more than 308 digits
-        return False
+    """Whether it is a number that can be squared and summed; NaN is not."""
+    return _is_number(value) and abs(value) <= MAX_NUMBER  # type: ignore[arg-type]
 
 
 def _finite(data: Mapping[str, Any]) -> dict[str, Any]:

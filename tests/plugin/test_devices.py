@@ -446,3 +446,15 @@ def test_locks_lie_where_every_session_of_the_user_looks(tmp_path, monkeypatch):
     assert usual.stat().st_mode & 0o077 == 0
     monkeypatch.setenv("AUTORESEARCH_RUNTIME_DIR", str(tmp_path / "locks"))
     assert runtime_directory() == Path(tmp_path / "locks")
+
+
+@pytest.mark.parametrize("chosen", ["file", "file/below"])
+def test_a_directory_for_locks_that_cannot_be_made_says_how_to_go_on(
+    tmp_path, monkeypatch, chosen
+):
+    """A file where it should be, or above it; the message of a lock in the way."""
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("AUTORESEARCH_RUNTIME_DIR", str(tmp_path / chosen))
+    with pytest.raises(InfrastructureError, match="AUTORESEARCH_RUNTIME_DIR") as caught:
+        lease(CPU0)
+    assert f"cannot open the device lock {tmp_path / chosen}: " in str(caught.value)

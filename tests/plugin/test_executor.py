@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import resource
 import runpy
 import signal
 import subprocess
@@ -25,12 +26,13 @@ from autoresearch_plugin.executors.pace import WIDEST, from_costs, measure
 from autoresearch_plugin.executors.transcript import (
     MAX_CURVE,
     PHASES,
+    SUMMARY_NUMBERS,
     Ending,
     Transcript,
 )
 from autoresearch_plugin.executors.words import LOG_SIZE, LOG_WIDTH, clean_log
 from autoresearch_plugin.sandbox.environment import environment
-from autoresearch_plugin.trial import Budget, Outcome, TrialSpec
+from autoresearch_plugin.trial import Budget, Outcome, Profile, TrialSpec
 
 TOY = Path(__file__).with_name("toy_command.py")
 TARGET = runpy.run_path(str(TOY))["TARGET"]
@@ -177,6 +179,7 @@ def test_output_without_end_does_not_block_a_run(run):
         ("evaluate:crash", "error", "ValueError: broken on purpose"),
         ("diverged", "diverged", "loss 99 at step 1!"),
         ("nan", "nan", "score is nan"),
+        ("huge", "nan", "score is 1e+200"),
         ("words", "nan", "score is '?'"),
         ("exit-3", "error", "exit code 3"),
         ("exit-0", "error", "ended without a result"),
@@ -188,6 +191,8 @@ def test_output_without_end_does_not_block_a_run(run):
         ("forge-long", "integrity", "a line of more than 64 KiB"),
         ("forge-half", "integrity", "the last one has no end"),
         ("go-back", "integrity", "phase warmup after train"),
+        ("step-digits", "integrity", "forged or broken event: step {"),
+        ("summary-words", "integrity", "a summary with peak_vram_mb 'lots'"),
     ],
 )
 def test_how_a_run_fails_is_told_apart(run, misbehave, outcome, words):
@@ -615,6 +620,11 @@ def heard(*chunks, phase="evaluate", evaluates=True, ending=None):
     return transcript.result(ending or Ending(exit_code=0), None, 2.0)
 
 
+STEP_NUMBERS = ("tokens", "loss", "elapsed")
+DIGITS = pytest.param(10**400, id="400 digits")
+NESTED = json.loads("[" * 40 + "]" * 40)
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -629,6 +639,10 @@ def heard(*chunks, phase="evaluate", evaluates=True, ending=None):
         line("step", step=True),
         line("step", step="1"),
         line("step", step=1, loss="low"),
+        line("step", step=10**400),
+        line("step", step=2**63),
+        *(line("step", step=1, **{key: 10**400}) for key in STEP_NUMBERS),
+        line("weather", sun=[NESTED]),
         line("result", metrics=[1]),
         line("result"),
         line("summary", num_steps=1),
@@ -645,6 +659,31 @@ def test_a_bad_event_is_an_integrity_failure(bad):
     assert result.metrics == {}
 
 
+@pytest.mark.parametrize("key", SUMMARY_NUMBERS)
+@pytest.mark.parametrize("value", ["lots", float("nan"), float("inf"), DIGITS, True])
+def test_a_summary_holds_numbers_where_reports_calculate(key, value):
+    """Anything else would stay in the ledger and break every later session."""
+    result = heard(line("summary", **{key: value}), phase="train")
+    assert result.outcome is Outcome.INTEGRITY
+    assert f"a summary with {key} " in result.message
+
+
+def test_a_summary_may_leave_a_number_open_and_add_words():
+    """Null is allowed where a command cannot know, and so are keys of its own."""
+    said = dict.fromkeys(SUMMARY_NUMBERS) | {"num_steps": 3, "host": "a"}
+    result = heard(line("summary", **said), phase="train", evaluates=False)
+    assert result.outcome is Outcome.ERROR  # only the result is missing
+    assert result.summary["num_steps"] == 3
+    assert result.summary["depth"] is None
+    assert result.summary["host"] == "a"
+
+
+def test_the_largest_metric_is_still_one():
+    """The bound itself is allowed, on both sides of zero."""
+    result = heard(line("result", metrics={"score": 1e100, "other": -1e100}))
+    assert result.metrics == {"score": 1e100, "other": -1e100}
+
+
 def test_an_event_of_an_unknown_name_is_ignored():
     """Commands may say more than the contract asks for."""
     result = heard(line("weather", sun=1), line("result", metrics={"score": 0.5}))
@@ -652,7 +691,7 @@ def test_an_event_of_an_unknown_name_is_ignored():
 
 
 @pytest.mark.parametrize(
-    "value", [float("nan"), float("inf"), "1", None, True, 10**400]
+    "value", [float("nan"), float("inf"), "1", None, True, 10**400, 1.1e100, -(10**101)]
 )
 def test_a_metric_that_is_no_finite_number_is_no_metric(value):
     """One bad metric spoils all."""
@@ -831,6 +870,47 @@ def test_scratch_of_dead_sessions_is_removed_a_day_later(tmp_path):
     assert left == set(names) - {f"{dead.pid}-old"}
 
 
+def test_a_scratch_that_cannot_be_made_names_path_and_reason(tmp_path):
+    """One sentence of the machinery's, whatever stands in the way."""
+    (tmp_path / "scratch").write_text("in the way")
+    with pytest.raises(InfrastructureError) as caught, scratch_dir(tmp_path):
+        pass
+    assert str(caught.value).startswith(f"cannot write {tmp_path}/scratch: File exists")
+
+
+@LINUX
+def test_a_disk_that_fills_up_during_a_trial_is_the_machinerys_failure(tmp_path):
+    """Whoever wrote into the scratch; other errors of the caller pass as they are."""
+    with pytest.raises(InfrastructureError) as caught, scratch_dir(tmp_path) as scratch:
+        Path("/dev/full").write_bytes(b"x")
+    assert f"cannot write {scratch}: No space left on device" in str(caught.value)
+    assert not scratch.exists()
+    with pytest.raises(FileNotFoundError), scratch_dir(tmp_path) as scratch:
+        (scratch / "gone").read_bytes()
+
+
+def test_a_spec_that_cannot_be_written_names_path_and_reason(tmp_path):
+    """A write that the kernel refuses, as on a full disk, starts no command."""
+    spec = spec_for(tmp_path / "s")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(InfrastructureError) as caught:
+            LocalExecutor(COMMAND, tmp_path).run(spec, CPU)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    path = tmp_path / "s" / ".harness" / "train.json"
+    assert str(caught.value).startswith(f"cannot write {path}: File too large.")
+
+
+def test_a_private_directory_that_cannot_be_made_names_path_and_reason(tmp_path):
+    """A file where it should be."""
+    spec = spec_for(tmp_path / "s")
+    (tmp_path / "s" / ".harness").write_text("in the way")
+    with pytest.raises(InfrastructureError, match=r"\.harness: File exists"):
+        LocalExecutor(COMMAND, tmp_path).run(spec, CPU)
+
+
 BUSY = "sum(range(3_000_000)); print(flush=True); input()"
 
 
@@ -854,3 +934,123 @@ def test_cpu_time_of_a_tree_counts_the_living_and_the_dead():
         process.stdin.write(b"\n")
     assert 0.02 < one <= both < 20
     assert runner.tree_cpu_seconds(2**22 + 1) is None
+
+
+# -------------------------------------------------------------- what describe may say
+
+DESCRIPTION = {
+    "schema": 1,
+    "metric": "score",
+    "direction": "min",
+    "budget": {"unit": "steps", "amount": 10},
+}
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "seen"),
+    [
+        ({"schema": 99}, "schema", "is 99"),
+        ({"metric": None}, "metric", "is null"),
+        ({"metric": "\n"}, "metric", r'is "\n"'),
+        ({"direction": ["min"]}, "direction", 'is ["min"]'),
+        ({"budget": None}, "budget.unit", "is missing"),
+        ({"budget": [1]}, "budget", "is [1]"),
+        ({"budget": {"unit": "parsecs", "amount": 1}}, "budget.unit", 'is "parsecs"'),
+        ({"budget": {"unit": "steps"}}, "budget.amount", "is missing"),
+        *(
+            ({"budget": {"unit": "steps", "amount": value}}, "budget.amount", seen)
+            for value, seen in [
+                ("x", 'is "x"'), (None, "is null"), (0, "is 0"), (NAN, "is NaN"),
+                (-1, "is -1"), (True, "is true"), (10**400, "is 1000"),
+            ]
+        ),
+        ({"noise": [1]}, "noise", "is [1]"),
+        ({"noise": {"unpaired": "x"}}, "noise.unpaired", 'is "x"'),
+        ({"noise": {"paired": -0.1}}, "noise.paired", "is -0.1"),
+        ({"noise": {"df": -3}}, "noise.df", "is -3"),
+        ({"noise": {"df": 0}}, "noise.df", "is 0"),
+        ({"noise": {"df": 10**400}}, "noise.df", "is 1000"),
+        ({"limits": 5}, "limits", "is 5"),
+        *(
+            ({"limits": {"train": value}}, "limits.train", seen)
+            for value, seen in [
+                (None, "is null"), ("x", 'is "x"'), (0, "is 0"), (-1, "is -1"),
+                (NAN, "is NaN"), (float("inf"), "is Infinity"),
+            ]
+        ),
+        ({"fingerprint": "x"}, "fingerprint", 'is "x"'),
+        ({"lines": "x"}, "lines", 'is "x"'),
+    ],
+)  # fmt: skip
+def test_a_description_that_cannot_be_used_names_key_and_value(change, key, seen):
+    """One line, with what it must be instead."""
+    with pytest.raises(InfrastructureError) as caught:
+        Profile.from_data("tiny", DESCRIPTION | change)
+    words = f"`describe` result cannot be used: `{key}` {seen}"
+    assert words in str(caught.value)
+    assert "; it must be " in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_a_description_may_leave_out_what_it_does_not_know():
+    """The smallest one, nulls for objects, and noise that is zero."""
+    least = Profile.from_data("tiny", DESCRIPTION)
+    assert (least.name, least.noise_unpaired, least.noise_df) == ("tiny", None, 1.0)
+    nulls = dict.fromkeys(("noise", "limits", "fingerprint", "lines"))
+    assert Profile.from_data("tiny", DESCRIPTION | nulls) == least
+    quiet = {"noise": {"unpaired": 0, "paired": None}, "lines": ["\x1b[1mx\ud800"]}
+    profile = Profile.from_data("tiny", DESCRIPTION | quiet)
+    assert (profile.noise_unpaired, profile.noise_paired) == (0, None)
+    assert profile.lines == ("[1mx",)
+
+
+@pytest.fixture(scope="module")
+def abused(new_project):
+    """A project whose training command and disk misbehave."""
+    made = new_project("abused", "--noise 0.0005")
+    made.commit()
+    return made
+
+
+def clear(ran):
+    """A session's text, which must show no Python of ours."""
+    text = "\n".join([*ran.outlines, *ran.errlines])
+    assert "Traceback" not in text
+    assert "INTERNALERROR" not in text
+    return text
+
+
+def test_a_session_ends_with_one_line_about_its_description(abused):
+    """Exit 1, the key and the value; no traceback."""
+    words = f'{{python}} {TOY} --describe \'{{"limits": {{"train": null}}}}\''
+    ran = abused.research("-pno:xdist", f"--autoresearch-command={words}")
+    assert ran.ret == 1
+    assert "`limits.train` is null; it must be a number from" in clear(ran)
+
+
+def test_a_session_ends_with_one_line_about_its_scratch(abused):
+    """What stands in the way of the scratch directory is named."""
+    path = abused.path / ".autoresearch" / "scratch"
+    path.parent.mkdir(exist_ok=True)
+    if path.is_dir():
+        path.rmdir()
+    path.write_text("in the way")
+    ran = abused.research("-pno:xdist")
+    path.unlink()
+    assert ran.ret == 1
+    assert f"cannot write {path}: File exists" in clear(ran)
+
+
+def test_wild_numbers_spoil_their_own_run_and_no_later_session(abused):
+    """A metric of 1e200, a text as peak memory, a step of 400 digits: none stays."""
+    for name in ("huge", "summary-words", "step-digits"):
+        abused.candidate(name.replace("-", "_"), f"set('MISBEHAVE', {name!r})")
+    first = abused.research("-pno:xdist")
+    assert "is 1e+200" in clear(first)
+    assert {row["state"] for row in abused.ledger().candidates()} <= {
+        "crash",
+        "discard",
+    }
+    second = abused.research("-pno:xdist")
+    assert "autoresearch/main" in clear(second)

@@ -142,6 +142,8 @@ class Run:
         value += noise(self.spec["seed"], sha, self.options.noise)
         if self.wants("nan"):
             value = math.nan
+        if self.wants("huge"):
+            value = 1e200
         value = value if self.options.direction == "min" else 4 - value
         return {self.options.metric: "?" if self.wants("words") else value}
 
@@ -331,6 +333,16 @@ def repeat_phase(run):
         time.sleep(0.05)
 
 
+def step_digits(run):
+    """A step whose number no float holds."""
+    run.emit("step", step=10**400, loss=1.0)
+
+
+def summary_words(run):
+    """Text where the reports expect a number."""
+    run.emit("summary", peak_vram_mb="lots", num_steps=run.steps)
+
+
 def no_save(run):
     run.save = lambda model: None
 
@@ -342,6 +354,7 @@ MISBEHAVIOUR = {
         cuda_memory, missing, diverged, exit_3, exit_0, kill, segfault, kill_runner,
         stop_runner, chatter, environment, forge_result, forge_garbage, forge_long,
         forge_half, forge_steps, go_back, repeat_phase, no_save, count_terms,
+        step_digits, summary_words,
     )
 }  # fmt: skip
 
@@ -376,22 +389,22 @@ def describe(run):
     options = run.options
     core = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
     budget = {"unit": options.unit, "amount": options.amount}
-    run.emit(
-        "result",
-        metrics={},
-        schema=1,
-        metric=options.metric,
-        direction=options.direction,
-        evaluates=options.evaluate,
-        charged=options.charge,
-        budget=budget,
-        limits=dict.fromkeys(
+    said = {
+        "metrics": {},
+        "schema": 1,
+        "metric": options.metric,
+        "direction": options.direction,
+        "evaluates": options.evaluate,
+        "charged": options.charge,
+        "budget": budget,
+        "limits": dict.fromkeys(
             ("start", "prepare", "warmup", "train", "save", "evaluate"), options.limit
         ),
-        noise={"unpaired": options.noise / 2, "paired": options.noise / 6, "df": 4},
-        fingerprint={"core": core, "corpus": "none", "noise": options.noise},
-        lines=["toy command: nothing is trained"],
-    )
+        "noise": {"unpaired": options.noise / 2, "paired": options.noise / 6, "df": 4},
+        "fingerprint": {"core": core, "corpus": "none", "noise": options.noise},
+        "lines": ["toy command: nothing is trained"],
+    }
+    run.emit("result", **{**said, **json.loads(options.describe)})
 
 
 def options(arguments=None):
@@ -407,6 +420,7 @@ def options(arguments=None):
     parser.add_argument("--unit", default="steps", choices=["steps", "seconds"])
     parser.add_argument("--amount", default=10, type=float)
     parser.add_argument("--limit", default=30.0, type=float)
+    parser.add_argument("--describe", default="{}", help="other words, as JSON")
     return parser.parse_args(arguments)
 
 
