@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from autoresearch_plugin.ledger import Ledger, Row
     from autoresearch_plugin.settings import Settings
 
+LEDGER = Path(".autoresearch") / "ledger.db"
 DESCRIPTION = """\
 Look at what `pytest --autoresearch` did, and at what it would do.
 The work itself is done by pytest: pytest --autoresearch -n auto."""
@@ -31,18 +32,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code (0 fine, 1 not fine, 2 usage)."""
     options = _parser().parse_args(arguments)
     try:
+        options.root = project_of(options.root)
         for line in options.run(options):
-            print(line)
-        sys.stdout.flush()
+            _print(line)
+        _print("", end="", flush=True)
     except AutoresearchError as error:
         print(f"autoresearch: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `| head` has seen enough; nor may the exit flush fail
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _mute()
         return 0
     return int(getattr(options, "exit", 0))
+
+
+def _print(line: str, **how: Any) -> None:
+    try:
+        print(line, **how)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _mute()
+        raise SettingsError(
+            f"the output cannot be written: {error.strerror}. Make room, or send it "
+            "elsewhere."
+        ) from None
+
+
+def _mute() -> None:
+    """What waits in the buffer goes nowhere, or the flush at exit would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -127,7 +147,7 @@ def log(options: argparse.Namespace) -> Iterator[str]:
 def show(options: argparse.Namespace) -> Iterator[str]:
     """One candidate, also of an earlier session."""
     with closing(_ledger(options.root)) as ledger:
-        row = ledger.candidate(options.number)
+        row = _candidate(ledger, options.number)
         trials = ledger.candidate_trials(row["id"])
     if options.patch:
         if not row["diff"]:
@@ -148,6 +168,15 @@ def show(options: argparse.Namespace) -> Iterator[str]:
     yield from _evidence(row)
     yield ""
     yield (row["diff"] or "(it never applied to a parent)").rstrip("\n")
+
+
+def _candidate(ledger: Ledger, number: int) -> Row:
+    try:
+        return ledger.candidate(number)
+    except OverflowError:  # SQLite's numbers have 64 bits
+        raise LedgerError(
+            f"there is no candidate {number}; `autoresearch log` lists them."
+        ) from None
 
 
 def _trial_line(trial: Row) -> str:
@@ -262,7 +291,7 @@ def doctor(options: argparse.Namespace) -> Iterator[str]:
     """Check what a session needs; exit code 1 if something is missing."""
     from autoresearch_plugin import doctor as checks
 
-    for check in checks.run(options.root.resolve(), settings_of(options.root)):
+    for check in checks.run(options.root, settings_of(options.root)):
         yield f"{'ok  ' if check.ok else 'FAIL'} {check.name:<12} {check.text}"
         if not check.ok:
             yield f"     {'':<12} {check.fix}"
@@ -272,18 +301,24 @@ def doctor(options: argparse.Namespace) -> Iterator[str]:
 # ---------------------------------------------------------------------- helpers
 
 
+def project_of(folder: Path) -> Path:
+    """The nearest folder upward that has a ledger; without one, `folder` itself."""
+    folder = folder.resolve()
+    every = (folder, *folder.parents)
+    return next((one for one in every if _is_there(one / LEDGER)), folder)
+
+
+def _is_there(path: Path) -> bool:
+    return os.access(path, os.F_OK)  # where nobody may look Path.exists would raise
+
+
 def _ledger(root: Path) -> Ledger:
     from autoresearch_plugin.ledger import Ledger
 
-    name = Path(".autoresearch") / "ledger.db"
-    here = [
-        root.resolve(),
-        *root.resolve().parents,
-    ]  # also from a folder of the project
-    path = next((p / name for p in here if (p / name).exists()), root / name)
-    if not path.exists():
+    path = root / LEDGER
+    if not _is_there(path):  # looking never makes one
         raise LedgerError(
-            f"there is no ledger at {path.resolve()}. Run pytest --autoresearch there "
+            f"there is no ledger at {path}. Run pytest --autoresearch there "
             "first, or name the project with --root."
         )
     return Ledger(path)
@@ -305,7 +340,7 @@ def _last_research(root: Path) -> Any:
     row = max(sessions, key=lambda row: (row["kind"] == "research", row["id"]))
     settings = remembered(row["settings"])
     device = discover(os.environ, settings.devices)[0]
-    return join_session(root.resolve(), settings, row["id"], device, "prompt")
+    return join_session(root, settings, row["id"], device, "prompt")
 
 
 def settings_of(root: Path) -> Settings:

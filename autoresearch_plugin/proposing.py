@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING
 
 from autoresearch_plugin import candidate as candidates
 from autoresearch_plugin.candidate import Edit, Proposal
-from autoresearch_plugin.errors import InfrastructureError, ProposerError
+from autoresearch_plugin.errors import (
+    AutoresearchError,
+    InfrastructureError,
+    ProposerError,
+)
 from autoresearch_plugin.judge import Verdict
 from autoresearch_plugin.paths import own_directory
 from autoresearch_plugin.prompt import Request, Tried
@@ -91,11 +95,12 @@ class ProposerThread(threading.Thread):
                     self._ask()
         except Exhausted as reason:
             self._event("proposer", str(reason))
-        except (
-            Exception
-        ) as error:  # reported at the end; a thread has nobody to raise to
-            research.ledger.stop(research.session, f"proposer failed: {error}")
-            self._event("error", f"the proposer failed: {error}")
+        # A thread has nobody to raise to, so all is reported at the end; that includes
+        # the SystemExit of a library, which would end a thread without a word.
+        except BaseException as error:
+            words = _words(error)
+            research.ledger.stop(research.session, f"proposer failed: {words}")
+            self._event("error", f"the proposer failed: {words}")
         finally:
             research.ledger.set_proposing(research.session, "no")
             research.ledger.close()
@@ -152,6 +157,13 @@ class ProposerThread(threading.Thread):
 
     def _event(self, kind: str, text: str) -> None:
         self.research.ledger.add_event(self.research.session, kind, text)
+
+
+def _words(error: BaseException) -> str:
+    """What an error says; its name as well where the text alone says too little."""
+    if isinstance(error, AutoresearchError):
+        return str(error)
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def add_generated(research: Research, proposal: Proposal, proposer: str) -> int:
@@ -222,8 +234,14 @@ def _is_rendered(path: Path, row: Row) -> bool:
 
 
 def clear_generated(root: Path, names: set[str]) -> None:
-    """Empty the directory of what we wrote; anything else stays where it is."""
+    """Empty the directory of what we wrote; anything else stays where it is.
+
+    That is so for a file in the directory's place, too: who wanted to write there has
+    said what is wrong.
+    """
     directory = root / GENERATED
+    if not directory.is_dir():
+        return
     for name in names:
         stem = name.removesuffix(".py")
         (directory / name).unlink(missing_ok=True)

@@ -22,6 +22,8 @@ from autoresearch_plugin.errors import SettingsError
 
 COLUMNS = ("commit", "value", "memory_gb", "status", "description")
 FRESH_ROWS = 14  # runs of the fresh start, when gains are large and frequent
+LIMIT = 1e15  # numbers this large lose their decimals, and their squares overflow
+RESOLUTION = 1e-15  # of the largest number; what floats tell apart is hardly finer
 BROKEN = 50.0  # a number so many units above its head is a broken run
 SWEEPS, BURN_IN = 1600, 400
 
@@ -87,7 +89,7 @@ def _row(number: int, cells: Sequence[str], places: dict[str, int]) -> Row:
     elif status not in ("keep", "discard", "crash"):
         problem = f"the status {found['status']!r} is not keep, discard or crash"
     elif value is None and found["value"]:
-        problem = f"{found['value']!r} is not a number"
+        problem = f"{found['value']!r} is not a number within ±{LIMIT:.0e}"
     elif status == "keep" and not value:
         problem = "a keep without a number"
     if status == "crash" or not value:
@@ -102,7 +104,7 @@ def _number(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if abs(value) < LIMIT else None
 
 
 # ------------------------------------------------------------------- the answer
@@ -204,6 +206,7 @@ class _Log:
         gaps = [abs(o.number - levels[o.head]) for o in others]
         moves = [abs(b - a) for a, b in itertools.pairwise(levels)]
         unit = statistics.median([x for x in gaps + moves if x] or [1.0])
+        unit = max(unit, RESOLUTION * max(map(abs, levels)))
         return cls(
             tuple(kept),
             tuple(x / unit for x in levels),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -77,7 +78,7 @@ def lines(facts: Facts) -> Iterator[str]:
     for note in facts.notes:
         yield f"note    {note}"
     if facts.kept:
-        yield f"take    git merge {facts.branch}"
+        yield f"take    git merge {shlex.quote(facts.branch)}"
     names = "junit.xml  kept.xml  results.tsv"
     yield f"read    {facts.report}/  {names}"
     yield f"next    {facts.command}   (this session: {facts.reason})"
@@ -96,11 +97,11 @@ def _spent(facts: Facts) -> str:
     held = max(used, facts.wall_seconds * facts.lanes)
     if held <= 0:
         return "spent   nothing"
+    parts = (facts.search_seconds, facts.baseline_seconds, held - used)
+    search, baseline, idle = _percentages(parts)
     text = (
-        f"spent   {duration(held)} of lane time: "
-        f"search {_share(facts.search_seconds, held)}, "
-        f"baseline {_share(facts.baseline_seconds, held)}, "
-        f"idle and start-up {_share(held - used, held)}"
+        f"spent   {duration(held)} of lane time: search {search} %, "
+        f"baseline {baseline} %, idle and start-up {idle} %"
     )
     if facts.calls:
         each = f" (${facts.usd / len(facts.kept):.2f} a keep)" if facts.kept else ""
@@ -119,8 +120,14 @@ def _noise(facts: Facts) -> Iterator[str]:
     yield text
 
 
-def _share(part: float, whole: float) -> str:
-    return f"{100 * part / whole:.0f} %"
+def _percentages(parts: Sequence[float]) -> list[int]:
+    """Whole percentages that add up to 100, by the method of largest remainders."""
+    shares = [100 * part / math.fsum(parts) for part in parts]
+    whole = [math.floor(share) for share in shares]
+    by_rest = sorted(range(len(parts)), key=lambda i: whole[i] - shares[i])
+    for i in by_rest[: 100 - sum(whole)]:
+        whole[i] += 1
+    return whole
 
 
 def duration(seconds: float) -> str:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -116,12 +117,14 @@ def test_show_patch_without_a_patch_says_why(finished, run):
     assert re.match(r"autoresearch: #\d+ has no patch: does not apply to ", error)
 
 
-def test_an_unknown_number_is_one_line(finished, run):
-    """With the verb that lists the known ones."""
-    code, lines, error = run("show", "99")
+@pytest.mark.parametrize("number", ["99", "9" * 23])
+def test_an_unknown_number_is_one_line(finished, run, number):
+    """With the verb that lists the known ones; also where SQLite has no such number."""
+    code, lines, error = run("show", number)
     assert (code, lines) == (1, [])
-    assert "there is no candidate 99" in error
+    assert f"there is no candidate {number}" in error
     assert "`autoresearch log` lists them" in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("verb", [["log"], ["show", "1"], ["prompt"]])
@@ -132,6 +135,19 @@ def test_without_a_ledger_the_first_step_is_named(tmp_path, run, verb):
     assert error.startswith("autoresearch: there is no ledger at ")
     assert "Run pytest --autoresearch" in error
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "verb", [["log"], ["show", "1"], ["prompt"], ["power", "0.001"], ["doctor"]]
+)
+def test_a_folder_of_the_project_is_the_project(finished, run, verb):
+    """Every verb finds the ledger and the settings upward, and leaves nothing there."""
+    folder = finished.path / "notes" / "may"
+    folder.mkdir(parents=True, exist_ok=True)
+    code, lines, error = run(*verb, root=folder)
+    assert (code, error) == (0, ""), lines
+    assert lines
+    assert list(folder.iterdir()) == []
 
 
 # --------------------------------------------------------------------------- prompt
@@ -295,6 +311,24 @@ def test_wrong_usage_is_exit_code_2(words, capsys):
         cli.main(words)
     assert left.value.code == 2
     assert "usage: autoresearch" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full (Linux)")
+def test_a_full_disk_is_one_line(finished):
+    """What cannot be written is said in words, and the exit code is 1."""
+    code = "from autoresearch_plugin.cli import main; raise SystemExit(main())"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code, "--root", str(finished.path), "log"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("autoresearch: the output cannot be written: No ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_closed_pipe_is_no_error(finished):

@@ -8,6 +8,7 @@ import select
 import signal
 import sys
 import threading
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from autoresearch_plugin.errors import ProposerError
 from autoresearch_plugin.prompt import Request
 from autoresearch_plugin.proposers import Exhausted
-from autoresearch_plugin.proposers.command import CommandProposer
+from autoresearch_plugin.proposers.command import CAP, SURPLUS, CommandProposer
 
 REQUEST = Request("train.py", "LR = 0.04\n", "3f2c1aa", "val_bpb", "min")
 
@@ -103,6 +104,85 @@ def test_more_than_asked_for_is_refused(tmp_path: Path) -> None:
     answer = printing(tmp_path, f"[{one(0.1)}, {one(0.2)}]").propose(REQUEST)
     assert len(answer.proposals) == 1
     assert answer.refused[0][1] == "more than the 1 asked for."
+
+
+def test_a_flood_of_proposals_is_named_in_part(tmp_path: Path) -> None:
+    """Not each of half a million is worth an event in the ledger."""
+    code = f"print('[' + {one(0.1)!r} + ', 0' * 300_000 + ']')"
+    answer = program(tmp_path, code).propose(REQUEST)
+    assert len(answer.proposals) == 1
+    assert len(answer.refused) == SURPLUS
+
+
+@pytest.mark.parametrize("text", ["[", '{"a":'])
+def test_nesting_without_end_is_refused(tmp_path: Path, text: str) -> None:
+    """What is too deep for the JSON reader is garbage like any other."""
+    answer = program(tmp_path, f"print({text!r} * 100_000)").propose(REQUEST)
+    assert answer.proposals == ()
+    assert "nested too deeply" in answer.refused[0][1]
+
+
+@pytest.mark.parametrize("depth", [200, 600, 800, 900, 950, 980])
+def test_nesting_that_can_just_be_read_is_refused(tmp_path: Path, depth: int) -> None:
+    """Between the limits of reading, checking and quoting no error escapes."""
+    code = f"print('[' * {depth} + ']' * {depth})"
+    assert program(tmp_path, code).propose(REQUEST).refused
+
+
+def test_an_answer_of_a_mebibyte_is_read(tmp_path: Path) -> None:
+    """The cap is the largest answer that is allowed."""
+    code = f"sys.stdout.write({one(0.1)!r}.ljust({CAP}))"
+    assert len(program(tmp_path, code).propose(REQUEST).proposals) == 1
+
+
+def test_what_prints_without_end_is_killed(tmp_path: Path) -> None:
+    """One byte beyond the cap: the program ends there, and the error names the cap."""
+    pid = tmp_path / "pid"
+    code = (
+        f"open({str(pid)!r}, 'w').write(str(os.getpid()))\n"
+        f"sys.stdout.write('y' * {CAP + 1})\n"
+        "sys.stdout.flush()\n"
+        "time.sleep(99)"
+    )
+    with pytest.raises(ProposerError, match="more than 1 MiB and was killed"):
+        program(tmp_path, code, timeout=20.0).propose(REQUEST)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+def test_a_talkative_program_fills_no_memory(tmp_path: Path) -> None:
+    """Of stderr the end is kept, however much came before it."""
+    code = (
+        "for _ in range(256): os.write(2, b'x' * 99_999 + b'\\n')\n"
+        "os.write(2, b'boom\\n')\n"
+        "sys.exit(3)"
+    )
+    proposer = program(tmp_path, code)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProposerError, match=r"boom$"):
+            proposer.propose(REQUEST)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4_000_000
+
+
+def test_a_daemon_does_not_keep_the_answer_back(tmp_path: Path) -> None:
+    """The program's end counts, not that of what it left behind with its stdout."""
+    pid = tmp_path / "pid"
+    code = (
+        "import subprocess\n"
+        "sleep = [sys.executable, '-c', 'import time; time.sleep(99)']\n"
+        "child = subprocess.Popen(sleep, start_new_session=True)\n"
+        f"open({str(pid)!r}, 'w').write(str(child.pid))\n"
+        f"print({one(0.1)!r})"
+    )
+    try:
+        answer = program(tmp_path, code, timeout=10.0).propose(REQUEST)
+    finally:
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+    assert [p.title for p in answer.proposals] == ["LR 0.1"]
 
 
 def test_useless_answers_in_a_row_end_it(tmp_path: Path) -> None:

@@ -40,6 +40,11 @@ class Broken:
     def propose(self, request):
         raise ZeroDivisionError("a bug of mine")
 
+class Leaving:
+    name = "leaving"
+    def propose(self, request):
+        raise SystemExit("no licence for my library")
+
 class Silent:
     name = "silent"
     def propose(self, request):
@@ -156,19 +161,41 @@ def test_a_class_proposes(new_project: Any, monkeypatch: pytest.MonkeyPatch) -> 
     assert "that was all." in ran.text
 
 
-@pytest.mark.parametrize("lanes", ["-n2", "-n0"])
+@pytest.mark.parametrize(
+    ("name", "words", "lanes"),
+    [
+        ("Broken", "ZeroDivisionError: a bug of mine", "-n2"),
+        ("Broken", "ZeroDivisionError: a bug of mine", "-n0"),
+        ("Leaving", "SystemExit: no licence for my library", "-n0"),
+    ],
+)
 def test_a_proposer_with_a_bug_is_a_failure(
-    project: Any, monkeypatch: pytest.MonkeyPatch, lanes: str
+    project: Any, monkeypatch: pytest.MonkeyPatch, name: str, words: str, lanes: str
 ) -> None:
     """Exit code 1, one sentence, no traceback, and no lane that waits for ever."""
     monkeypatch.setenv("PYTHONPATH", str(project.path))
-    ran = project.research("--autoresearch-proposer=classes:Broken", lanes, timeout=60)
+    proposer = f"--autoresearch-proposer=classes:{name}"
+    ran = project.research(proposer, lanes, timeout=60)
     text = ran.stdout.str() + ran.stderr.str()
 
     assert ran.ret == 1, text
-    assert "the proposer failed: a bug of mine" in text
+    assert f"the proposer failed: {words}" in text
     assert "Traceback" not in text
     assert project.ledger().sessions()[-1]["state"] == "failed"  # can be resumed
+
+
+def test_a_file_in_place_of_the_generated_ones_is_said(new_project: Any) -> None:
+    """No candidate can be written: a failure in words, and the file stays."""
+    project = new_project("in-the-way")
+    in_the_way = project.path / "experiments" / "_generated"
+    in_the_way.write_text("mine")
+    project.commit()
+    ran = session(project, project.script(first={"LR": 0.9}))
+
+    assert ran.ret == 1, ran.text
+    assert f"cannot make the directory {in_the_way}" in ran.text
+    assert "Traceback" not in ran.text
+    assert in_the_way.read_text() == "mine"
 
 
 def test_a_new_branch_keeps_again_what_another_one_kept(new_project: Any) -> None:

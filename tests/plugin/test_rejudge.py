@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
 
@@ -72,6 +73,8 @@ class TestReading:
         [
             ("a\t0.9", "2 columns"),
             (line("0.9x"), "'0.9x' is not a number"),
+            (line("1e308"), "'1e308' is not a number within ±1e+15"),
+            (line("-1e308", "keep"), "'-1e308' is not a number within ±1e+15"),
             (line("0.9", "maybe"), "'maybe' is not keep, discard or crash"),
             (line("0.000000", "keep"), "a keep without a number"),
         ],
@@ -149,6 +152,18 @@ class TestModel:
         rows.append(Row(31, "c31", 3.2, 44.0, "discard", "weight tying"))
         rows.append(Row(32, "c32", None, None, "crash", "assert"))
         assert rejudge.rejudge(rows, sweeps=50).crashes == 2
+
+    @pytest.mark.parametrize("edge", ["1e308", "9.9e14", "1e-300"])
+    def test_numbers_at_the_edge_of_floats_do_no_harm(self, edge):
+        """What would overflow is left out; all that is judged gives finite numbers."""
+        values = (2e-300, edge, f"-{edge}", 3e-300, 9e14, 2e-300)
+        rows = [line(value, "keep") for value in values]
+        answer = rejudge.rejudge(
+            rejudge.read_log("\n".join([*rows, line("1e-300")])), sweeps=20
+        )
+        assert len(answer.problems) == 2 * (edge == "1e308")
+        assert math.isfinite(answer.noise_keeps.mean)
+        assert math.isfinite(answer.sigma.high)
 
     @pytest.mark.parametrize("keeps", [0, 1])
     def test_too_little_to_judge(self, keeps):

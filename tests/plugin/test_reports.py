@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import shlex
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
@@ -111,8 +113,8 @@ def test_a_session_without_a_keep_says_so():
     assert lines() == [
         "KEPT    nothing: no candidate was proven better",
         "pruned  6: 4 worse, 2 not distinguishable",
-        "spent   83.3 min of device time: search 56 %, baseline 14 %, "
-        "idle and start-up 31 %",
+        "spent   2.0 h of lane time: search 56 %, baseline 14 %, "
+        "idle and start-up 30 %",
         "noise   sigma 0.0007 val_bpb a run, 0.0003 a paired difference; smallest "
         "effect you can see here: 0.0005 (80 %)",
         "read    autoresearch-report/  junit.xml  kept.xml  results.tsv",
@@ -132,6 +134,17 @@ def test_keeps_are_listed_with_the_way_to_take_them():
     assert "their sum is not a result" in found[2]
     assert "take    git merge autoresearch/may" in found
     assert sum(line.startswith("KEPT") for line in found) == 2
+
+
+def test_the_way_to_take_them_can_be_pasted_into_a_shell():
+    """A branch may be called what git allows: also with the shell's own characters."""
+    (take,) = (
+        line
+        for line in lines(kept=[KEEP], branch="autoresearch/it's;$(id)")
+        if line.startswith("take")
+    )
+    assert shlex.split(take)[1:] == ["git", "merge", "autoresearch/it's;$(id)"]
+    assert "$(id)'" in take
 
 
 def test_money_is_shown_when_there_were_calls():
@@ -187,6 +200,23 @@ def test_shares_of_device_time_add_up():
     """More lanes than work is idle time, never a negative share."""
     (spent,) = (line for line in lines(wall_seconds=1.0) if line.startswith("spent"))
     assert "search 80 %, baseline 20 %, idle and start-up 0 %" in spent
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1e6), st.integers(1, 8))
+def test_percentages_add_up_to_100(search, baseline, wall, lanes):
+    """Rounding neither loses nor invents time, and no share is off by a whole one."""
+    changes = {"search_seconds": search, "baseline_seconds": baseline}
+    found = lines(wall_seconds=wall, lanes=lanes, **changes)
+    (spent,) = (line for line in found if line.startswith("spent"))
+    held = max(search + baseline, wall * lanes)
+    if not held:
+        assert spent == "spent   nothing"
+        return
+    shares = [int(share) for share in re.findall(r"(-?\d+) %", spent)]
+    true = [100 * x / held for x in (search, baseline, held - search - baseline)]
+    assert spent.startswith(f"spent   {duration(held)} of lane time: ")
+    assert sum(shares) == 100
+    assert all(abs(a - b) <= 1 for a, b in zip(shares, true, strict=True))
 
 
 @pytest.mark.parametrize(
