@@ -253,6 +253,7 @@ class Run:
         peak = PEAK_FLOPS.get(self._profile.device_name) if self.device.type == "cuda" else None
         estimate = getattr(model, "estimate_flops", None)
         flops = float(estimate()) if callable(estimate) and peak else 0.0
+        flops = flops if math.isfinite(flops) else 0.0  # the candidate's own word; only for show
         depth = getattr(model, "depth", None)
         return {
             "training_seconds": round(seconds, 3),
