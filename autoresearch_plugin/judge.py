@@ -4,8 +4,9 @@ Inside, lower is better: callers multiply a metric by its sign first, and
 `Question.sign` turns what people read back. The default rule keeps a candidate when an
 e-value against "it is no improvement" reaches `keep_e` over at least `n_min` runs, and
 drops it as soon as that e-value falls below `go_e`. This is a designed operating
-characteristic (about one keep in thirty is false where ideas are as in published logs),
-not a 5 % guarantee per keep: that would take `keep_e=20`.
+characteristic, not a 5 % guarantee per keep: that would take `keep_e=20`. In simulated
+sessions with ideas as in a published log one keep in forty is false, one in thirty with
+pairs, more where noise is larger than the effects (docs/benchmarks/judge.md).
 """
 
 from __future__ import annotations
