@@ -13,7 +13,11 @@ import pytest
 from autoresearch_plugin import devices
 from autoresearch_plugin.diff import DiffPlugin
 from autoresearch_plugin.errors import InfrastructureError, SettingsError
-from autoresearch_plugin.lanes import LanePlugin, refuse_dist_each
+from autoresearch_plugin.lanes import (
+    LanePlugin,
+    collection_errors,
+    refuse_dist_each,
+)
 
 if TYPE_CHECKING:
     from autoresearch_plugin.settings import Settings
@@ -128,7 +132,7 @@ class SessionPlugin:
         """Without xdist: ask for candidates once collection has succeeded."""
         state = self.state
         idle = session.config.option.collectonly or state.only_shows_setup
-        if not (state.is_controller or idle or session.testsfailed):
+        if not (state.is_controller or idle or collection_errors(session)):
             state.hand_written = len(session.items) - 1
             state.start_proposer()
         return (yield)

@@ -305,6 +305,12 @@ class LanePlugin:
             ledger.update_candidate(unit["candidate"], state=new)
 
 
+def collection_errors(session: pytest.Session) -> int:
+    """Errors that end a session before it asks for candidates."""
+    goes_on = session.config.getoption("continue_on_collection_errors", False)
+    return 0 if goes_on else session.testsfailed
+
+
 def refuse_dist_each(config: pytest.Config) -> None:
     """`--dist each` would run every candidate once per worker.
 

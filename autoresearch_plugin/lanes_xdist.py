@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from autoresearch_plugin.lanes import LANE
+from autoresearch_plugin.lanes import LANE, collection_errors
 
 if TYPE_CHECKING:
     from autoresearch_plugin.devices import Device
@@ -168,9 +168,8 @@ class ControllerPlugin:
 
     def _start(self) -> None:
         session = self.state.session
-        allowed = self.config.getoption("continue_on_collection_errors", False)
-        if session is not None and session.testsfailed and not allowed:
-            self.state.stop(f"{session.testsfailed} error(s) during collection")
+        if session is not None and (count := collection_errors(session)):
+            self.state.stop(f"{count} error(s) during collection")
         else:
             self.state.start_proposer()
 

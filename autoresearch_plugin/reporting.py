@@ -402,9 +402,14 @@ def _pruned(rows: list[Row]) -> dict[str, int]:
 
 
 def _notes(state: State) -> list[str]:
-    """Events that people must not miss."""
+    """Events that people must not miss, since the session was started or resumed."""
     research = state.research
-    events = research.ledger.events(research.session)
+    since = research.ledger.session(research.session)["started"]
+    events = [
+        row
+        for row in research.ledger.events(research.session)
+        if row["created"] >= since
+    ]
     notes = [row["text"] for row in events if row["kind"] in ("fallback", "error")]
     refused = sum(row["kind"] == "refused" for row in events)
     if refused:

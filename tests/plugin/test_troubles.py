@@ -134,3 +134,16 @@ def test_a_test_of_odd_characters_is_a_candidate(project, text):
     project.commit()
     result = project.research("-p", "no:xdist")
     assert result.ret == 0, result.stdout.str()
+
+
+@pytest.mark.parametrize("lanes", ["-n1", "-pno:xdist"])
+def test_a_session_can_go_on_after_collection_errors(project, lanes):
+    """With pytest's own option for it, with and without workers."""
+    (project.path / "experiments" / "test_broken.py").write_text("import nowhere\n")
+    script = project.script(Lower_LR={"LR": 0.02})
+    project.commit()
+
+    result = project.research(script, lanes, "--continue-on-collection-errors")
+
+    assert result.ret == 1
+    assert project.states() == {"Lower LR": "keep"}
