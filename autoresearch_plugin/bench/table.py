@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import os
 import random
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -145,7 +146,9 @@ def measure(
     _check(rules, POLICIES, "rule")
     if sessions < 1 or any(p.gpus < 1 or not p.gpu_hours > 0 for p in places):
         raise SettingsError("sessions, GPUs and GPU-hours must be above 0.")
-    with multiprocessing.get_context("spawn").Pool(_cores()) as pool:
+    # Ctrl-C is for us alone: we end the workers, which then have nothing to say.
+    deaf = (signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    with multiprocessing.get_context("spawn").Pool(_cores(), *deaf) as pool:
         for place in places:
             names = list(dict.fromkeys((*REFERENCES, *rules)))
             jobs = [

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -302,3 +304,22 @@ def test_an_unknown_rule_is_a_settings_error():
     """Also for those who call it from Python."""
     with pytest.raises(SettingsError, match="no rule"):
         list(table.measure([table.Place()], ["x"], 1))
+
+
+def test_the_table_can_be_interrupted():
+    """Ctrl-C ends it at once, without a traceback of any worker."""
+    code = "import sys; from autoresearch_plugin.cli import main; sys.exit(main())"
+    words = ("bench", "judge", "--sessions", "20", "--world", "all")
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", code, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    while "reference" not in process.stdout.readline():
+        pass  # the workers are at work
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=20)
+    assert (process.returncode, told) == (130, "")
