@@ -309,7 +309,8 @@ def test_an_unknown_rule_is_a_settings_error():
 def test_the_table_can_be_interrupted():
     """Ctrl-C ends it at once, without a traceback of any worker."""
     code = "import sys; from autoresearch_plugin.cli import main; sys.exit(main())"
-    words = ("bench", "judge", "--sessions", "20", "--world", "all")
+    few = ("--sessions", "10", "--rule", "default")
+    words = ("bench", "judge", "--world", "all", *few)
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", code, *words],
         stdout=subprocess.PIPE,
