@@ -29,6 +29,14 @@ def test_rogue():
         time.sleep(0.02)
     for path in folder.glob("test_*.py"):
         path.write_text(path.read_text().replace("0.9", "0.8"))
+    (folder.parent / "changed").touch()
+"""
+ACCOMPLICE = """
+import pathlib, time
+
+def test_accomplice():
+    while not (pathlib.Path(__file__).parent / "changed").exists():
+        time.sleep(0.02)
 """
 LATE = """
 import pathlib, time
@@ -180,9 +188,12 @@ def test_a_changed_file_ends_the_session(project: Any, lanes: str) -> None:
     """Nothing of it runs, the file is named, exit code 1, no lane waits for ever."""
     rogue = project.path / "experiments" / "test_rogue.py"
     rogue.write_text(ROGUE)
+    accomplice = rogue.with_name("test_sit.py")  # keeps the other lane busy meanwhile
+    accomplice.write_text(ACCOMPLICE)
     words = (project.script(burn={"LR": 0.9}), lanes, "--autoresearch-experiments=1")
     ran = project.research(*words, timeout=60)
-    rogue.unlink()
+    for path in (rogue, accomplice, rogue.with_name("changed")):
+        path.unlink()
 
     assert ran.ret == 1, ran.stdout.str()
     assert "_burn.py is not what the ledger rendered" in ran.stdout.str()
