@@ -106,7 +106,8 @@ def test_only_the_good_candidate_is_kept(sorting):
 
 def test_the_keep_is_one_commit_of_the_target(sorting):
     """Its diff is the merge sort, and main is where it was."""
-    log = sorting.call("git", "log", "--format=%s", "autoresearch/sorting").split("\n")
+    log = sorting.call("git", "log", "--format=%s", "autoresearch/sorting")
+    log = log.split("\n")[:-1]
     changed = sorting.call(
         "git", "diff", "--name-only", "main", "autoresearch/sorting"
     ).split()
