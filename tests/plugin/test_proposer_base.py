@@ -193,7 +193,7 @@ DEEP = "-" * 9999 + "1"  # deeper than Python's own parser goes
         (data(knob(value=0.04)), "cannot matter: the patched target equals"),
         (
             data({"op": "replace", "old": "LR * DEPTH", "new": DEEP}),
-            "nested too deeply|cannot be applied",
+            "nested too deeply|cannot be applied|too complex to parse",
         ),
         (data({"op": "replace", "old": "\n\n\n", "new": "\n\n# x\n\n"}), "comments"),
     ],
