@@ -103,6 +103,3 @@ WORLDS = MappingProxyType(
         "no-ops only": World(good=0.0, null=1.0, null_sd=0.0, crashes=0.0),
     }
 )
-
-# Constants of a rule are chosen on one half and reported on the other.
-TUNING = ("less noise", "few good ideas", "drift", "crossing curves", "fresh start")
