@@ -82,8 +82,8 @@ class ReportingPlugin:
                 research.ledger.add_event(
                     research.session,
                     "error",
-                    f"reports cannot be written: {error}. All is in the ledger; the "
-                    "same command with another --autoresearch-report writes them.",
+                    f"reports cannot be written: {error}. Nothing is lost: the "
+                    "ledger has it, and `autoresearch log` reads it.",
                 )
 
     @pytest.hookimpl(tryfirst=True)
@@ -298,9 +298,8 @@ def result_rows(research: Research) -> Iterator[results_tsv.Row]:
 
 
 def _memory(trials: list[Row]) -> float:
-    peaks = [trial["summary"].get("peak_vram_mb") for trial in trials]
-    known = [peak for peak in peaks if isinstance(peak, int | float)]
-    return max(known, default=0.0) / 1024
+    peaks = [trial["summary"].get("peak_vram_mb") or 0.0 for trial in trials]
+    return max(peaks, default=0.0) / 1024
 
 
 # ------------------------------------------------------------ numbers at the end

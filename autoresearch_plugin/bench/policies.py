@@ -28,6 +28,7 @@ from autoresearch_plugin.bench.simulation import (
 from autoresearch_plugin.evidence import Noise, Question, Run, capped, spread, weigh
 from autoresearch_plugin.loop import HEAD_TOP_EVERY, HEAD_TOP_MAX
 
+UNSHARED = Noise(10.0, 4.0)  # where runs are paired: so wide that pairs are sharper
 PRIOR_DF = 4.0  # weight of the prior sigma, as for a five-minute run on a GPU
 
 
@@ -222,7 +223,7 @@ class Judged:
             heads={
                 name: tuple(Run(x, i, name) for i, x in enumerate(self._runs(head)))
             },
-            unpaired=Noise(10.0, 4.0) if self.paired else self._noise(),
+            unpaired=UNSHARED if self.paired else self._noise(),
             paired=self._noise(math.sqrt(2)) if self.paired else None,
             max_runs=rule.n_max,
         )
