@@ -55,6 +55,8 @@ class Question:
 
     `added_lines` counts logical lines, net; `vram_ratio` is peak memory over the
     parent's; `failed_replicate` says that a later run of the candidate gave no number.
+    Of the session so far: `kept` holds the e-values of its keeps, `conceded` the harm,
+    in the metric, that its simplifications were granted.
     """
 
     candidate: tuple[Run, ...]
@@ -66,6 +68,8 @@ class Question:
     max_runs: int = 8
     sign: float = 1.0
     failed_replicate: bool = False
+    kept: tuple[float, ...] = ()
+    conceded: float = 0.0
 
 
 # --------------------------------------------------------------------------- noise

@@ -12,7 +12,7 @@ pairs, more where noise is larger than the effects (docs/benchmarks/judge.md).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -47,6 +47,8 @@ __all__ = [
     "Run",
     "Verdict",
     "decide",
+    "expected_false",
+    "grade",
     "paired_noise",
     "pooled_noise",
     "weigh",
@@ -56,6 +58,12 @@ KEEP, DISCARD, REPLICATE = "keep", "discard", "replicate"
 BETTER, WORSE, UNCLEAR = "better", "worse", "not distinguishable"
 
 HEAD_MIN = 3  # nothing is kept before its parent has so many runs
+GRADES = (  # least e-value of a keep, its name, how many of these keeps are false
+    (10.0, "strong", 0.005),
+    (5.0, "firm", 0.015),
+    (3.0, "probable", 0.05),
+    (0.0, "tentative", 0.10),
+)
 POWER_80 = 0.8416  # normal quantile: an effect seen four times in five
 
 
@@ -90,10 +98,13 @@ class Rule:
     """The default rule: a sequential test that drops losers early.
 
     Bounds and runs: `keep_e go_e n_min n_max head_min`; `mu` is the mean gain, in
-    sigma, that the e-value looks for. Prices: a net line costs `line_sigma` sigma, at
-    most `line_level` of the metric; deleted lines earn credit up to `credit` sigma,
-    tested with the futility bound `simpler_go_e`; peak memory above 1 + `vram_free`
-    times the parent's costs `vram_price` sigma per tenth.
+    sigma, that the e-value looks for. While more than a share `alarm` of the session's
+    keeps is expected to be false, `guarded_e` stands in for `keep_e`.
+
+    Prices: a net line costs `line_sigma` sigma, at most `line_level` of the metric;
+    deleted lines earn credit up to `credit` sigma in a session, tested with the
+    futility bound `simpler_go_e`; peak memory above 1 + `vram_free` times the parent's
+    costs `vram_price` sigma per tenth.
     """
 
     keep_e: float = 2.0
@@ -102,6 +113,8 @@ class Rule:
     n_max: int = 8
     mu: float = 0.7
     head_min: int = HEAD_MIN
+    alarm: float = 0.05
+    guarded_e: float = 3.0
     line_sigma: float = 1 / 8
     line_level: float = 5e-5
     credit: float = 1.0
@@ -109,10 +122,19 @@ class Rule:
     vram_free: float = 0.05
     vram_price: float = 2.5
     name: str = "default"
-    version: int = 1
+    version: int = 2
 
     def __call__(self, question: Question) -> Opinion:
         """Judge a question (see `decide` for the verdict in words)."""
+        return self.on_guard(question.kept)._opinion(question)
+
+    def on_guard(self, kept: Sequence[float]) -> Rule:
+        """This rule after a session's keeps with these e-values."""
+        if expected_false(kept) <= self.alarm:
+            return self
+        return replace(self, keep_e=max(self.keep_e, self.guarded_e))
+
+    def _opinion(self, question: Question) -> Opinion:
         evidence = weigh(question)
         hurdle = self.hurdle(question, evidence)
         strict = evidence.e_value(max(hurdle, 0.0), self.mu)
@@ -137,7 +159,8 @@ class Rule:
         sigma = evidence.pool.sigma
         level = abs(evidence.baseline.mean)
         price = min(self.line_sigma * sigma, self.line_level * level)
-        lines = max(price * question.added_lines, -self.credit * sigma)
+        left = max(0.0, self.credit * sigma - question.conceded)
+        lines = max(price * question.added_lines, -left)
         if question.vram_ratio is None:
             return lines
         over = max(0.0, question.vram_ratio - 1 - self.vram_free) / 0.10
@@ -177,6 +200,25 @@ class Greedy:
         better = value < best
         not_worse = better or (question.added_lines < 0 and value == best)
         return Opinion(KEEP if not_worse else DISCARD, better, not_worse)
+
+
+def grade(e: float) -> str:
+    """What a keep with this e-value is called."""
+    return next((name for least, name, _ in GRADES if e >= least), "ungraded")
+
+
+def expected_false(kept: Sequence[float]) -> float:
+    """Share of keeps with these e-values that is expected to be false.
+
+    By simulated sessions of the reference world; keeps of a rule that has no e-values
+    are not counted.
+    """
+    shares = [
+        next(share for least, _, share in GRADES if e >= least)
+        for e in kept
+        if not math.isnan(e)
+    ]
+    return math.fsum(shares) / len(shares) if shares else 0.0
 
 
 DEFAULT = Rule()

@@ -51,10 +51,16 @@ ALGEBRA = (
         "g = g * (scale * (before / after.clamp_min(1e-10))).to(g.dtype)",
         "g = g * (scale * before / after.clamp_min(1e-10)).to(g.dtype)",
     ),
-    ("bound = INIT_SCALE * math.sqrt(3 / self.width)", "bound = INIT_SCALE * (3 / self.width) ** 0.5000001"),
+    (
+        "bound = INIT_SCALE * math.sqrt(3 / self.width)",
+        "bound = INIT_SCALE * (3 / self.width) ** 0.5000001",
+    ),
     ("scale = (model.width / 768) ** -0.5", "scale = (768 / model.width) ** 0.4999999"),
-    ("return left + (1 - left) * FINAL_LR_FRAC", "return left * (1 - FINAL_LR_FRAC) * 1.0000002 + FINAL_LR_FRAC"),
-)  # fmt: skip
+    (
+        "return left + (1 - left) * FINAL_LR_FRAC",
+        "return left * (1 - FINAL_LR_FRAC) * 1.0000002 + FINAL_LR_FRAC",
+    ),
+)
 
 
 def proposals() -> Iterator[dict[str, Any]]:
