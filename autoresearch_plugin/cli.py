@@ -16,10 +16,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoresearch_plugin.audit import RUNS_MIN
 from autoresearch_plugin.errors import AutoresearchError, LedgerError, SettingsError
+from autoresearch_plugin.paths import report_dir
 
 if TYPE_CHECKING:
     from autoresearch_plugin.ledger import Ledger, Row
+    from autoresearch_plugin.loop import Research
     from autoresearch_plugin.settings import Settings
 
 LEDGER = Path(".autoresearch") / "ledger.db"
@@ -79,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         ("show", show, "one candidate: verdict, runs, and its patch with --patch"),
         ("prompt", prompt, "print what the proposer would be told now"),
         ("rejudge", rejudge, "how many keeps of a results.tsv are probably noise"),
+        ("audit", audit, "score a session's first and last baseline on hidden text"),
         ("power", power, "how many device-hours it takes to see a gain here"),
         ("bench", bench, "measure decision rules on simulated sessions"),
     ):
@@ -96,6 +100,11 @@ def _show_arguments(verb: argparse.ArgumentParser) -> None:
 
 def _rejudge_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("file", type=Path, help="autoresearch's results.tsv")
+
+
+def _audit_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--session", type=int, help="its number (the latest with a keep)")
+    verb.add_argument("--runs", type=int, help="of either baseline, 3 to 20")
 
 
 def _power_arguments(verb: argparse.ArgumentParser) -> None:
@@ -122,6 +131,7 @@ def _bench_arguments(verb: argparse.ArgumentParser) -> None:
 _ARGUMENTS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "show": _show_arguments,
     "rejudge": _rejudge_arguments,
+    "audit": _audit_arguments,
     "power": _power_arguments,
     "bench": _bench_arguments,
 }
@@ -238,6 +248,64 @@ def rejudge(options: argparse.Namespace) -> Iterator[str]:
             "results.tsv: commit, val_bpb, memory_gb, status, description."
         ) from None
     yield from again.lines(again.rejudge(again.read_log(text)))
+
+
+def audit(options: argparse.Namespace) -> Iterator[str]:
+    """Make or finish the audit of a session, and its reports anew."""
+    from autoresearch_plugin import auditing, reporting
+    from autoresearch_plugin.devices import lease
+    from autoresearch_plugin.reports.closing import audit_lines
+
+    if options.runs is not None and not 3 <= options.runs <= 20:
+        raise SettingsError(f"--runs {options.runs}: give 3 to 20 runs.")
+    research = _session_to_audit(options.root, options.session)
+    with closing(research.ledger), lease(research.device, wait=True) as held:
+        research.executor.lease = held
+        todo = auditing.plan(research, options.runs or RUNS_MIN)
+        assert not isinstance(todo, str)  # it has a keep, and runs were asked for
+        yield (
+            f"session {research.session}: first baseline {todo.first.short} against "
+            f"{todo.last.short}, {len(todo.seeds)} runs each of {research.budget}"
+        )
+        while auditing.step(research, todo):
+            made = research.ledger.audits(research.session)[-1]
+            side = "last" if made["head"] == todo.last.id else "first"
+            yield f"  {side} baseline: {research.metric} {made['value']:.6f}"
+        auditing.conclude(research)
+        yield from audit_lines(research.metric, auditing.outcome(research), "")
+        directory = report_dir(options.root, research.settings.report)
+        reporting.write_reports(research, directory)
+
+
+def _session_to_audit(root: Path, number: int | None) -> Research:
+    """A hold of a finished session that has moved its baseline.
+
+    Raises:
+        LedgerError: there is none, or it still runs.
+    """
+    from autoresearch_plugin.devices import discover
+    from autoresearch_plugin.session import join_session
+    from autoresearch_plugin.settings import remembered
+
+    with closing(_ledger(root)) as ledger:
+        rows = [
+            row
+            for row in ledger.sessions()
+            if row["kind"] == "research" and number in (None, row["id"])
+        ]
+        moved = [row for row in rows if row["head"] != row["first_head"]]
+        if not moved:
+            raise LedgerError(
+                "there is no session whose keeps could be audited"
+                f"{f' with number {number}' if number else ''}: nothing was kept."
+            )
+        if ledger.stopping(moved[-1]["id"]) is None:
+            raise LedgerError("the session still runs; it is audited at its end.")
+    settings = remembered(moved[-1]["settings"])
+    device = discover(os.environ, settings.devices)[0]
+    research = join_session(root, settings, moved[-1]["id"], device, "audit")
+    research.heeds_stop = False
+    return research
 
 
 def power(options: argparse.Namespace) -> Iterator[str]:

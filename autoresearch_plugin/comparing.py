@@ -15,10 +15,20 @@ if TYPE_CHECKING:
 
 def verdict(measuring: Measuring, number: int, head: Head) -> judge.Verdict:
     """What the rule says of a candidate's runs on one head."""
+    return judge.decide(question(measuring, number, head), measuring.rule)
+
+
+def question(measuring: Measuring, number: int, head: Head) -> judge.Question:
+    """What the rule is asked about a candidate on one head."""
     ledger, sign = measuring.ledger, measuring.profile.sign
     mine = ledger.good_trials(number, head.id)
     base = ledger.head_trials(head.id)
-    question = judge.Question(
+    kept = [
+        judge.Verdict.from_data(row["evidence"])
+        for row in ledger.candidates(measuring.session)
+        if row["state"] == "keep" and row["evidence"] and row["id"] != number
+    ]
+    return judge.Question(
         candidate=tuple(_run_of(row, sign) for row in mine),
         heads={head.id: tuple(_run_of(row, sign) for row in base)},
         unpaired=unpaired_noise(measuring, head),
@@ -27,8 +37,9 @@ def verdict(measuring: Measuring, number: int, head: Head) -> judge.Verdict:
         vram_ratio=_vram_ratio(measuring, mine, base),
         max_runs=measuring.settings.max_runs,
         sign=sign,
+        kept=tuple(v.e_value for v in kept),
+        conceded=sum(max(0.0, v.d) for v in kept if not v.proven_lower),
     )
-    return judge.decide(question, measuring.rule)
 
 
 def unpaired_noise(measuring: Measuring, head: Head) -> judge.Noise:
@@ -88,7 +99,7 @@ def _vram_ratio(measuring: Measuring, mine: list[Row], base: list[Row]) -> float
     if measuring.device.kind != "cuda":
         return None
     peak = max((_peak(row) for row in base), default=0.0)
-    return max(_peak(row) for row in mine) / peak if peak else None
+    return max(map(_peak, mine)) / peak if peak and mine else None
 
 
 def _peak(row: Row) -> float:

@@ -234,8 +234,9 @@ class Verdict:
 
     In inside units (lower is better): `d q sigma hurdle`. As people read the metric:
     `candidate baseline effect`; `effect` is shrunken towards the rule's expectation
-    when the candidate is proven better, the plain difference otherwise. Numbers that do
-    not exist are NaN.
+    when the candidate is proven better, the plain difference otherwise. `stopped_at` is
+    the share of its first run after which a loser was stopped. Numbers that do not
+    exist are NaN.
     """
 
     decision: str
@@ -261,6 +262,12 @@ class Verdict:
     rule: str
     rule_version: int
     sentence: str = field(compare=False)
+    stopped_at: float = math.nan
+
+    @property
+    def grade(self) -> str:
+        """How firm a keep is, in a word."""
+        return grade(self.e_value)
 
     def to_data(self) -> dict[str, Any]:
         """Strict JSON data; a number that is not finite becomes None."""
@@ -321,6 +328,33 @@ def decide(question: Question, rule: AnyRule = DEFAULT) -> Verdict:
         rule=name_of(rule)[0],
         rule_version=name_of(rule)[1],
         sentence=_sentence(question, evidence, opinion, measured),
+    )
+
+
+def stopped(question: Question, rule: AnyRule, at: float) -> Verdict:
+    """The verdict on a loser whose only run was ended after the share `at` of it.
+
+    `question.candidate` is the run as it was forecast: it counts for the sentence and
+    the effect, not as a measurement.
+    """
+    evidence = weigh(question)
+    places = _places(evidence.sigma)
+    heading, baseline = evidence.candidate.mean, evidence.baseline.mean
+    verdict = decide(question, rule)
+    return replace(
+        verdict,
+        decision=DISCARD,
+        relation=WORSE,
+        proven_lower=False,
+        proven_not_worse=False,
+        e_value=math.nan,
+        n=0,
+        candidate=Estimate(math.nan, evidence.sigma, 0),
+        effect=question.sign * evidence.d,
+        effect_sd=evidence.standard_error,
+        sentence=f"discard: heading for {heading:.{places}f} vs {baseline:.{places}f} "
+        f"± {evidence.sigma:.{places}f}; stopped at {100 * at:.0f} % of its first run",
+        stopped_at=at,
     )
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from autoresearch_plugin import auditing
 from autoresearch_plugin.errors import (
     InfrastructureError,
     LedgerError,
@@ -221,10 +222,30 @@ class LanePlugin:
             if unit is not None:
                 self._run_unit(session, slot, by_id, unit)
             elif over or not self._more_may_come():
+                self._audit()
                 return
             else:
                 research.tick()
                 time.sleep(IDLE_SECONDS)
+
+    def _audit(self) -> None:
+        """Take part in the audit, once nobody can move the baseline any more."""
+        research, ledger = self.research, self.research.ledger
+        while ledger.units_running(research.session):
+            if ledger.stopping(research.session):
+                return
+            research.tick()
+            time.sleep(IDLE_SECONDS)
+        if research.settings.audit == "never":
+            return
+        todo = auditing.plan(research)
+        while isinstance(todo, auditing.Plan) and not auditing.is_done(research, todo):
+            if ledger.stopping(research.session):
+                return
+            if not auditing.step(research, todo):
+                research.tick()
+                time.sleep(IDLE_SECONDS)
+        auditing.conclude(research)
 
     def _work_left(self) -> bool:
         counts = self.research.ledger.unit_counts(self.research.session)

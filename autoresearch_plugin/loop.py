@@ -15,12 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from autoresearch_plugin import candidate as candidates
 from autoresearch_plugin import comparing, judge, patch
+from autoresearch_plugin.audit import RUNS_MAX
 from autoresearch_plugin.errors import InfrastructureError, PatchError, SettingsError
 from autoresearch_plugin.idea import Head, Idea, Judgement
 from autoresearch_plugin.measuring import Measuring, last_words
+from autoresearch_plugin.midway import Midway
+from autoresearch_plugin.paths import checkpoint
 from autoresearch_plugin.trial import Estimate, Outcome, TrialResult
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from autoresearch_plugin.ledger import Row
     from autoresearch_plugin.repository import Kept
 
@@ -85,9 +90,14 @@ class Research(Measuring):
     def _head_trial(self, head: Head, row: Row) -> None:
         number = row["seed_index"] + 1
         label = f"baseline {head.short}, run {number}"
-        result = self.trial(head, head.source, row, self.budget_of(head), label)
+        budget = self.budget_of(head)
+        sealed = self._to_be_audited(head, row)
+        result = self.trial(head, head.source, row, budget, label, keep_as=sealed)
         if result.ok:
             self.tell(f"{label}: {self.value_text(result)}")
+            return
+        if result.outcome is Outcome.WAITED:
+            self.tell(f"{label}: {result.message}; not counted, trying once more")
             return
         if result.outcome.is_accident and self.ledger.failed_head_trials(head.id) < 2:
             self.tell(f"{label}: {result.outcome}, {result.message}; trying once more")
@@ -97,6 +107,15 @@ class Research(Measuring):
             f"{': ' if result.message else ''}{result.message}. No idea is to blame; "
             f"try the training by hand first.{last_words(result)}"
         )
+
+    def _to_be_audited(self, head: Head, row: Row) -> Path | None:
+        """Where the checkpoint of a first baseline's run goes: the audit scores it."""
+        first = self.ledger.session(self.session)["first_head"] == head.id
+        if not (first and self.moves_head and self.profile.evaluates):
+            return None
+        if self.settings.audit == "never" or row["seed_index"] >= RUNS_MAX:
+            return None
+        return checkpoint(self.root, head.id, row["seed"])
 
     # ------------------------------------------------------------- a candidate
 
@@ -272,7 +291,10 @@ class Research(Measuring):
             done = len(self.ledger.good_trials(number, head.id))
             row = self.ledger.start_trial(self.session, head.id, number, done)
             label = f"#{number:03d} run {done + 1} of at most {self.settings.max_runs}"
-            result = self.trial(head, patched, row, budget, label)
+            watch = self._watch(number, head, row)
+            result = self.trial(head, patched, row, budget, label, watch)
+            if result.outcome is Outcome.EARLY and watch and watch.verdict:
+                return self._decided(number, head, patched, watch.verdict)
             if not result.ok:
                 return self._crash(number, head, patched, result, done)
             verdict = comparing.verdict(self, number, head)
@@ -280,12 +302,21 @@ class Research(Measuring):
             if verdict.decision == "replicate":
                 verdict = self._firmer_head(number, head, done + 1, verdict)
             if verdict.decision != "replicate":
-                self.ledger.add_verdict(
-                    number, head.id, verdict.decision, verdict.to_data()
-                )
-                return Judgement(
-                    verdict.decision, verdict.sentence, number, head, patched, verdict
-                )
+                return self._decided(number, head, patched, verdict)
+
+    def _watch(self, number: int, head: Head, row: Row) -> Midway | None:
+        """Only the first run of a candidate may be stopped early."""
+        if self.ledger.candidate_trials(number):
+            return None
+        return Midway(self, number, head, row)
+
+    def _decided(
+        self, number: int, head: Head, patched: str, verdict: judge.Verdict
+    ) -> Judgement:
+        self.ledger.add_verdict(number, head.id, verdict.decision, verdict.to_data())
+        return Judgement(
+            verdict.decision, verdict.sentence, number, head, patched, verdict
+        )
 
     def _firmer_head(
         self, number: int, head: Head, done: int, verdict: judge.Verdict

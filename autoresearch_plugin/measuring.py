@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoresearch_plugin import fingerprint, patch
+from autoresearch_plugin import early, fingerprint, midway, patch, steadiness
 from autoresearch_plugin.errors import InfrastructureError, SessionStopping
+from autoresearch_plugin.executors.child import writing
 from autoresearch_plugin.executors.local import scratch_dir
 from autoresearch_plugin.idea import Head
 from autoresearch_plugin.paths import data_dir, state_dir
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from autoresearch_plugin.devices import Device
     from autoresearch_plugin.executors.local import LocalExecutor
     from autoresearch_plugin.ledger import Ledger, Row
+    from autoresearch_plugin.midway import Midway
     from autoresearch_plugin.repository import Repository
     from autoresearch_plugin.settings import Settings
 
@@ -31,7 +34,10 @@ POLL_SECONDS = 0.1
 
 @dataclass
 class Measuring:
-    """Everything a trial needs. `tick` is called often while one runs."""
+    """Everything a trial needs. `tick` is called often while one runs.
+
+    `heeds_stop` is False where a finished session is worked on once more.
+    """
 
     root: Path
     settings: Settings
@@ -44,6 +50,7 @@ class Measuring:
     rule: judge.AnyRule
     lane: str = "main"
     moves_head: bool = False
+    heeds_stop: bool = True
     tick: Callable[[], None] = field(default=lambda: None)
 
     # -------------------------------------------------------------------- facts
@@ -169,14 +176,26 @@ class Measuring:
     # ---------------------------------------------------------------- one trial
 
     def trial(
-        self, head: Head, source: str, row: Row, budget: Budget, label: str
+        self,
+        head: Head,
+        source: str,
+        row: Row,
+        budget: Budget,
+        label: str,
+        watch: Midway | None = None,
+        keep_as: Path | None = None,
     ) -> TrialResult:
-        """Run what `row` records; one that breaks off leaves nothing to wait for."""
+        """Run what `row` records; one that breaks off leaves nothing to wait for.
+
+        `watch` may end it at its interim score. `keep_as` is where its checkpoint goes.
+        """
         try:
-            result = self._run(head, source, row, budget, label)
+            result = self._run(head, source, row, budget, label, watch, keep_as)
         except BaseException:
             self.ledger.drop_trial(row["id"])
             raise
+        if watch and watch.reason and result.outcome is Outcome.STOPPED:
+            result = replace(result, outcome=Outcome.EARLY)
         if result.outcome is Outcome.STOPPED:
             self.ledger.drop_trial(row["id"])
             self._raise_if_stopped(result)
@@ -187,26 +206,101 @@ class Measuring:
                 outcome=Outcome.ERROR,
                 message=f"the command reported no metric {self.metric!r}",
             )
-        self.ledger.finish_trial(row["id"], result, value, self.device.id, str(budget))
+        mark = watch.mark if watch else None
+        if mark == "stopped" and result.outcome is not Outcome.EARLY:
+            mark = None  # it ended before it could be stopped: a run like any other
+        if row["candidate"] is None and (waited := self._waited(head, row, result)):
+            result, value = (
+                replace(result, outcome=Outcome.WAITED, message=waited),
+                None,
+            )
+        self.ledger.finish_trial(
+            row["id"], result, value, self.device.id, str(budget), mark
+        )
         return result
 
+    def _waited(self, head: Head, row: Row, result: TrialResult) -> str | None:
+        """Why a baseline run is to be repeated: the machine was not steady."""
+        if not result.ok or self.budget.unit != "seconds":
+            return None
+        others = [x["summary"] for x in self.ledger.own_head_trials(head.id)]
+        repeated = self.ledger.waited_trials(head.id)
+        if len(repeated) >= steadiness.PATIENCE:
+            return None  # this machine is never steady, and its noise is measured
+        if not any(x["seed_index"] == row["seed_index"] for x in repeated):
+            return steadiness.disturbance(result.summary, others, self.budget.amount)
+        if steadiness.is_off(result.summary, others):
+            # Twice the same: not this run is unusual, the machine has changed.
+            self.ledger.retire_head_trials(head.id)
+        return None
+
     def _run(
-        self, head: Head, source: str, row: Row, budget: Budget, label: str
+        self,
+        head: Head,
+        source: str,
+        row: Row,
+        budget: Budget,
+        label: str,
+        watch: Midway | None,
+        keep_as: Path | None,
     ) -> TrialResult:
         limits, cpu_limit = self._limits(head, budget)
-        with self._scratch(source) as scratch, self._status(label, budget) as on_event:
-            return self.executor.trial(
-                replace(
-                    self._spec("train", source, scratch, row["seed"], budget),
-                    trial_id=f"t{row['id']:06d}",
-                    limits=limits,
-                ),
+        scored = watch is not None or row["candidate"] is None
+        with self._scratch(source) as scratch, self._status(label, budget) as show:
+            spec = replace(
+                self._spec("train", source, scratch, row["seed"], budget),
+                trial_id=f"t{row['id']:06d}",
+                limits=limits,
+                interim=early.AT if scored and midway.wanted(self) else None,
+            )
+            result = self.executor.trial(
+                spec,
                 self.device,
                 evaluates=self.profile.evaluates,
-                on_event=on_event,
-                should_stop=self.should_stop,
+                on_event=_both(show, watch.hear) if watch else show,
+                should_stop=lambda: (watch and watch.reason) or self.should_stop(),
                 cpu_limit=cpu_limit,
             )
+            if result.ok and keep_as is not None:
+                _store(Path(spec.checkpoint), keep_as)
+            return result
+
+    def hidden_score(
+        self, head: Head, seed: int, sealed: Path | None, label: str
+    ) -> TrialResult:
+        """Score a baseline on the hidden split: a sealed checkpoint, or a new run.
+
+        Raises:
+            SessionStopping: the session ends.
+        """
+        budget = self.budget_of(head)
+        limits, cpu_limit = self._limits(head, budget)
+        with (
+            self._scratch(head.source) as scratch,
+            self._status(label, budget) as on_event,
+        ):
+            spec = replace(
+                self._spec("train", head.source, scratch, seed, budget),
+                trial_id="audit",
+                limits=limits,
+                split="test",
+            )
+            if sealed is not None:
+                spec = replace(spec, phase="evaluate", checkpoint=str(sealed))
+                result = self.executor.run(
+                    spec, self.device, on_event=on_event, should_stop=self.should_stop
+                )
+            else:
+                result = self.executor.trial(
+                    spec,
+                    self.device,
+                    evaluates=self.profile.evaluates,
+                    on_event=on_event,
+                    should_stop=self.should_stop,
+                    cpu_limit=cpu_limit,
+                )
+        self._raise_if_stopped(result)
+        return result
 
     def _spec(
         self, phase: str, source: str, scratch: Path, seed: int, budget: Budget
@@ -273,7 +367,7 @@ class Measuring:
 
     def should_stop(self) -> str | None:
         self.tick()
-        return self.ledger.stopping(self.session)
+        return self.ledger.stopping(self.session) if self.heeds_stop else None
 
     def _raise_if_stopped(self, result: TrialResult) -> None:
         if result.outcome is Outcome.STOPPED:
@@ -293,6 +387,23 @@ class Measuring:
     def tell(self, text: str) -> None:
         self.ledger.add_event(self.session, "progress", f"{self.lane}  {text}")
         self.tick()
+
+
+def _store(checkpoint: Path, path: Path) -> None:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(checkpoint, path)
+
+
+def _both(
+    first: Callable[[Mapping[str, Any]], None],
+    second: Callable[[Mapping[str, Any]], None],
+) -> Callable[[Mapping[str, Any]], None]:
+    def on_event(event: Mapping[str, Any]) -> None:
+        first(event)
+        second(event)
+
+    return on_event
 
 
 def _charged(budget: Budget, ratio: float) -> Budget:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from autoresearch_plugin.errors import SettingsError
@@ -10,6 +11,19 @@ from autoresearch_plugin.errors import SettingsError
 def state_dir(root: Path) -> Path:
     """`.autoresearch/`, made on first use and hidden from git by its own .gitignore."""
     return own_directory(root / ".autoresearch")
+
+
+def checkpoint(root: Path, head: str, seed: int) -> Path:
+    """Where a run of a session's first baseline leaves its checkpoint."""
+    return state_dir(root) / "checkpoints" / head / f"{seed}.safetensors"
+
+
+def forget_checkpoints(root: Path, but: str) -> None:
+    """Only those of one baseline are kept: the first one of the latest session."""
+    parent = state_dir(root) / "checkpoints"
+    for path in parent.iterdir() if parent.is_dir() else ():
+        if path.name != but:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def data_dir(root: Path) -> Path:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from autoresearch_plugin import __version__, comparing
+from autoresearch_plugin import __version__, auditing, comparing
 from autoresearch_plugin.errors import SettingsError
 from autoresearch_plugin.judge import Verdict
 from autoresearch_plugin.paths import report_dir
@@ -211,13 +211,24 @@ def _named(cases: list[Any]) -> list[Any]:
 
 def write_files(state: State) -> None:
     """kept.xml and results.tsv, from the ledger."""
-    research = state.research
     directory = report_dir(state.config.rootpath, state.settings.report)
+    write_reports(state.research, directory)
+
+
+def write_reports(research: Research, directory: Path) -> None:
+    """The same for a session that is not running: an audit may revoke its keeps."""
     rows = research.ledger.candidates(research.session)
-    cases = [_case(research, row) for row in rows if row["commit_id"]]
+    kept = [] if is_revoked(research) else [row for row in rows if row["commit_id"]]
+    cases = [_case(research, row) for row in kept]
     _write(directory / "kept.xml", kept_xml.render(cases))
     table = results_tsv.render(result_rows(research), research.metric)
     _write(directory / "results.tsv", table)
+
+
+def is_revoked(research: Research) -> bool:
+    """Whether an audit contradicts what this session kept."""
+    found = auditing.outcome(research)
+    return found is not None and found.contradicts
 
 
 def _write(path: Path, text: str) -> None:
@@ -240,6 +251,7 @@ def _case(research: Research, row: Row) -> kept_xml.Case:
             key: evidence.get(key)
             for key in ("effect", "effect_sd", "e_value", "paired")
         },
+        "grade": Verdict.from_data(evidence).grade if evidence else None,
         **{
             f"{side}_{key}": evidence[side][key]
             for side in ("baseline", "candidate")
@@ -265,6 +277,7 @@ def result_rows(research: Research) -> Iterator[results_tsv.Row]:
     ledger = research.ledger
     first = ledger.session(research.session)["first_head"]
     head = ledger.head(first)
+    revoked = is_revoked(research)
     base = ledger.head_trials(first)
     if base:
         yield results_tsv.Row(
@@ -286,14 +299,18 @@ def result_rows(research: Research) -> Iterator[results_tsv.Row]:
         trials = [t for t in ledger.candidate_trials(row["id"]) if t["outcome"] == "ok"]
         evidence = row["evidence"] or {}  # of the head that decided it, no other
         failed = row["state"] in ("crash", "refused") or not evidence
-        status = "discard" if row["state"] == "refused" else row["state"]
+        status, words = row["state"], row["title"]
+        if status == "keep" and revoked:
+            status, words = "discard", f"{words} (revoked by the audit)"
+        elif status == "refused":
+            status = "discard"
         parent = ledger.head(row["head"])["commit_id"] if row["head"] else None
         yield results_tsv.Row(
             commit=(row["commit_id"] or parent or "")[:7],
             value=None if failed else evidence["candidate"]["mean"],
             memory_gb=_memory(trials),
             status=status,
-            description=row["title"],
+            description=words,
         )
 
 
@@ -357,8 +374,34 @@ def collect_facts(state: State) -> closing.Facts:
         command=shlex.join(("pytest", *state.config.invocation_params.args)),
         report=state.settings.report,
         reason=ledger.session(session)["reason"] or "ended",
+        first_commit=ledger.head(ledger.session(session)["first_head"])["commit_id"]
+        or "",
+        audit=auditing.outcome(research),
+        not_audited=_not_audited(research),
+        audit_seconds=ledger.audit_seconds(session),
+        **_stopped_early(research),
         notes=_notes(state),
     )
+
+
+def _not_audited(research: Research) -> str:
+    """Why there is no audit, in words for the closing screen."""
+    if research.settings.audit == "never":
+        return "no audit was asked for; `autoresearch audit` makes one"
+    todo = auditing.plan(research)
+    return todo if isinstance(todo, str) else "`autoresearch audit` goes on with it"
+
+
+def _stopped_early(research: Research) -> dict[str, Any]:
+    ledger = research.ledger
+    rows = ledger.session_trials(research.session)
+    full = [t["finished"] - t["started"] for t in rows if t["outcome"] == "ok"]
+    spans = [t["finished"] - t["started"] for t in rows if t["early"] == "stopped"]
+    usual = statistics.median(full) if full else 0.0
+    return {
+        "stopped_early": len(spans),
+        "saved_seconds": sum(max(0.0, usual - span) for span in spans),
+    }
 
 
 def _paired_sigma(research: Research) -> float | None:
@@ -376,6 +419,7 @@ def _kept_line(row: Row) -> closing.KeptLine:
         verdict.effect_sd,
         verdict.n,
         row["commit_id"],
+        verdict.grade,
     )
 
 

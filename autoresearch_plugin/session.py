@@ -24,7 +24,7 @@ from autoresearch_plugin.executors.local import LocalExecutor, scratch_dir
 from autoresearch_plugin.ledger import Ledger
 from autoresearch_plugin.loop import Research, load_rule
 from autoresearch_plugin.measuring import last_words
-from autoresearch_plugin.paths import data_dir, state_dir
+from autoresearch_plugin.paths import data_dir, forget_checkpoints, state_dir
 from autoresearch_plugin.repository import Repository
 from autoresearch_plugin.settings import Settings
 from autoresearch_plugin.trial import Budget, Profile, TrialSpec
@@ -196,6 +196,10 @@ def _enter(research: Research, source: str, commit: str | None) -> list[str]:
     before = ledger.add_fingerprint(research.fingerprint, parts)
     ledger.lost_work(research.session)
     research.enter_head(source, commit)
+    if research.moves_head:
+        forget_checkpoints(
+            research.root, ledger.session(research.session)["first_head"]
+        )
     if before is None:
         return []
     changed = "; ".join(fingerprint.differences(before["parts"], parts)[:4])

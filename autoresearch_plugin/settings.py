@@ -56,6 +56,13 @@ OPTIONS = (
     Option("max-usd", f"spending cap for the LLM (default {DEFAULT_MAX_USD:g})", "USD"),
     Option("max-runs", "most runs of one candidate (default 8)", "N"),
     Option("rule", "default, greedy, or MODULE:NAME of your own", "RULE"),
+    Option("stop-early", "auto or never: end losers inside their run", "WHEN"),
+    Option(
+        "audit",
+        "auto, always or never: at the end, score the first and the last baseline on "
+        "hidden text (auto: if that takes at most 8/100 of the device time)",
+        "WHEN",
+    ),
     Option("tag", "research branch autoresearch/TAG (default: this branch)"),
     Option("report", "directory for junit.xml, kept.xml and results.tsv", "DIR"),
     Option("require-keep", "exit 1 when nothing was kept", flag=True),
@@ -79,6 +86,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "max_usd": DEFAULT_MAX_USD,
     "max_runs": 8,
     "rule": "default",
+    "stop_early": "auto",
+    "audit": "auto",
     "tag": None,
     "report": "autoresearch-report",
     "require_keep": False,
@@ -106,6 +115,8 @@ class Settings:
     max_usd: float
     max_runs: int
     rule: str
+    stop_early: str
+    audit: str
     tag: str | None
     report: str
     require_keep: bool
@@ -222,11 +233,21 @@ def _direction(text: str) -> str:
     return text
 
 
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"choose {', '.join(choices[:-1])} or {choices[-1]}.")
+        return text
+
+    return parse
+
+
 def remembered(text: str) -> Settings:
     """The settings of an earlier session, as the ledger has them."""
     from autoresearch_plugin.trial import Budget
 
-    data = {"report": _DEFAULTS["report"], **json.loads(text)}
+    later = {name: _DEFAULTS[name] for name in ("report", "stop_early", "audit")}
+    data = {**later, **json.loads(text)}
     data["budget"] = Budget(**data["budget"]) if data["budget"] else None
     data["price"] = tuple(data["price"]) if data["price"] else None
     return Settings(**data)
@@ -283,6 +304,8 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "gpu-hours": _number(0.0),
     "max-usd": _number(0.0),
     "max-runs": _count(1),
+    "stop-early": _one_of("auto", "never"),
+    "audit": _one_of("auto", "always", "never"),
     "tag": _tag,
     "require-keep": _yes,
 }

@@ -18,7 +18,11 @@ SMALLEST, LARGEST = 1e-6, 1e12  # of a number in a description: its square is fi
 
 
 class Outcome(StrEnum):
-    """How a trial ended. Only `ok` has numbers."""
+    """How a trial ended. Only `ok` has numbers.
+
+    `stopped-early` is a loser whose interim score decided, `waited` a run that the
+    machine disturbed and that does not count.
+    """
 
     OK = "ok"
     SYNTAX = "syntax"
@@ -38,12 +42,20 @@ class Outcome(StrEnum):
     KILLED = "killed"
     INTEGRITY = "integrity"
     ENV = "env"
+    EARLY = "stopped-early"
+    WAITED = "waited"
     STOPPED = "stopped"
 
     @property
     def blames_candidate(self) -> bool:
         """Whether the idea is to blame, and not the machine or the user's Ctrl-C."""
-        return self not in (Outcome.OK, Outcome.ENV, Outcome.STOPPED)
+        return self not in (
+            Outcome.OK,
+            Outcome.ENV,
+            Outcome.STOPPED,
+            Outcome.EARLY,
+            Outcome.WAITED,
+        )
 
     @property
     def is_accident(self) -> bool:
@@ -75,6 +87,7 @@ class Profile:
     direction: str
     budget: Budget
     evaluates: bool = True
+    interim: bool = False
     charged: bool = False
     limits: Mapping[str, float] = field(default_factory=dict)
     noise_unpaired: float | None = None
@@ -112,6 +125,7 @@ class Profile:
                 _number(budget, "amount", "budget."),
             ),
             evaluates=bool(data.get("evaluates", True)),
+            interim=bool(data.get("interim", False)),
             charged=bool(data.get("charged", False)),
             limits={phase: _number(limits, phase, "limits.") for phase in limits},
             noise_unpaired=_spread(noise, "unpaired"),
@@ -206,6 +220,7 @@ class TrialSpec:
     scratch: str
     checkpoint: str
     split: str = "val"
+    interim: float | None = None
 
     def to_json(self, events_fd: int, control_fd: int | None = None) -> str:
         """The spec file's text."""
@@ -219,7 +234,8 @@ class TrialSpec:
 class TrialResult:
     """What the harness saw of one trial.
 
-    `metrics` is empty unless `outcome` is ok. `summary` holds the command's own account
+    `interim` is the score in mid-run that the command told, or None; `metrics` is empty
+    unless `outcome` is ok. `summary` holds the command's own account
     (steps, tokens, ...); `curve` pairs of (step, loss); `seconds` wall time per phase;
     `log_tail` the end of what was printed: input from outside, for humans.
     """
@@ -232,6 +248,7 @@ class TrialResult:
     cpu_seconds: float = 0.0
     curve: tuple[tuple[int, float], ...] = ()
     log_tail: str = ""
+    interim: Mapping[str, Any] | None = None
     description: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -83,8 +83,9 @@ def describe(spec, dataset, emit):
     profile = at_vocabulary(profile, prepared)
     emit({
         "event": "result", "metrics": {}, "schema": 1, "metric": "val_bpb", "direction": "min",
-        "evaluates": True, "charged": profile.charged, "budget": profile.budget, "limits": profile.limits,
-        "noise": profile.noise, "fingerprint": fingerprint(profile, prepared, spec),
+        "evaluates": True, "interim": profile.interim_tokens > 0, "charged": profile.charged,
+        "budget": profile.budget, "limits": profile.limits, "noise": profile.noise,
+        "fingerprint": fingerprint(profile, prepared, spec),
         "lines": lines(profile, prepared),
     })  # fmt: skip
 
@@ -99,7 +100,7 @@ def train(spec, dataset, emit):
     pace = spec["phase"] == "pace"
     with open(spec["control_fd"]) if pace else contextlib.nullcontext() as control:
         run = fixed.Run(profile, prepared, spec["budget"], spec["seed"], spec["checkpoint"], spec["scratch"], emit,
-                        control)  # fmt: skip
+                        control, None if pace else spec.get("interim"))  # fmt: skip
         module = target.load(spec["source"], spec["source_sha256"])
         try:
             module.train(run)
@@ -154,7 +155,8 @@ def fingerprint(profile, prepared, spec):
     for path in sorted(HERE.glob("*.py")):
         if path.name != "train.py":
             core.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    size = json.dumps([profile.name, vars(profile.config), profile.eval_tokens], sort_keys=True)
+    tokens = [profile.eval_tokens, profile.interim_tokens]
+    size = json.dumps([profile.name, vars(profile.config), tokens], sort_keys=True)
     marks = {
         "core": core.hexdigest(), "corpus": prepared.meta["corpus_sha256"],
         "tokenizer": prepared.meta["tokenizer_sha256"], "profile": hashlib.sha256(size.encode()).hexdigest(),

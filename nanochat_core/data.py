@@ -41,6 +41,13 @@ def cut(stream, windows, sequence_len):
     return np.stack([stream[start : start + sequence_len + 1] for start in starts])
 
 
+def hold_out(stream, sequence_len, tokens):
+    """A training stream without its end, and that end: about `tokens` of it, a twentieth at most, never trained on."""
+    held = min(tokens, len(stream) // 20) // sequence_len * sequence_len
+    cut_at = len(stream) - held
+    return stream[:cut_at], stream[cut_at:]
+
+
 class Shuffled:
     """Training windows in an order that depends on the seed and the data alone, whatever the batch size.
 

@@ -35,6 +35,7 @@ class Profile:
     eval_batch_size: int
     noise: dict  # prior: sd / metric of one run and of one paired difference, and its weight in degrees of freedom
     limits: dict  # wall-clock seconds by phase
+    interim_tokens: int = 0  # of the training text: kept for scores in mid-run
     charged: bool = False  # candidates pay for slower steps
     warm_up_steps: int = 2
     dtype: str = "float32"
@@ -48,14 +49,14 @@ LIMITS = {"start": 120, "prepare": 600, "warmup": 120, "train": 600, "save": 60,
 # 20 steps. The noise of one run is the spread of 8 seeds, rounded up.
 TINY = Profile(
     "tiny", Config(1024, 64, depth=2, aspect_ratio=16, head_dim=16, total_batch_size=512, device_batch_size=8), "cpu",
-    {"unit": "steps", "amount": 20}, eval_tokens=4096, eval_batch_size=32,
+    {"unit": "steps", "amount": 20}, eval_tokens=4096, eval_batch_size=32, interim_tokens=2048,
     noise={"unpaired": 0.015, "paired": 0.005, "df": 4}, limits=LIMITS, warm_up_steps=1,
 )  # fmt: skip
 
 # About 30 CPU-seconds of training. The prior of the noise comes from 6 seeds and 19 changes x 4 seeds.
 CPU = Profile(
     "cpu", Config(1024, 128, depth=3, aspect_ratio=21, head_dim=32, total_batch_size=1024, device_batch_size=8), "cpu",
-    {"unit": "steps", "amount": 700}, eval_tokens=65_536, eval_batch_size=32,
+    {"unit": "steps", "amount": 700}, eval_tokens=65_536, eval_batch_size=32, interim_tokens=16_384,
     noise={"unpaired": 0.005, "paired": 0.0016, "df": 4}, limits=LIMITS, charged=True,
 )  # fmt: skip
 
@@ -63,7 +64,7 @@ CPU = Profile(
 GPU = Profile(
     "gpu", Config(8192, 2048, depth=8, aspect_ratio=64, head_dim=128, total_batch_size=2**19, device_batch_size=128,
                   compile=True), "cuda",
-    {"unit": "seconds", "amount": 300}, eval_tokens=40 * 2**19, eval_batch_size=16,
+    {"unit": "seconds", "amount": 300}, eval_tokens=40 * 2**19, eval_batch_size=16, interim_tokens=2**20,
     noise={"unpaired": 3.5e-4, "paired": 5e-4, "df": 4},  # pairing by seed gains nothing under a clock: sqrt(2) larger
     limits={"start": 120, "prepare": 7200, "warmup": 600, "train": 330, "save": 60, "evaluate": 300},
     warm_up_steps=10,
@@ -71,7 +72,7 @@ GPU = Profile(
 
 
 def _smaller(name, **changes):
-    return replace(GPU, name=name, config=replace(GPU.config, **changes), eval_tokens=2**21)
+    return replace(GPU, name=name, config=replace(GPU.config, **changes), eval_tokens=2**21, interim_tokens=2**18)
 
 
 FAMILY = {  # profile: GiB of free memory that it needs

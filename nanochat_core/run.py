@@ -9,6 +9,7 @@ import ctypes
 import gc
 import math
 import random
+import statistics
 import time
 from pathlib import Path
 
@@ -16,11 +17,13 @@ import numpy as np
 import torch
 
 from nanochat_core import attention
-from nanochat_core.data import Shuffled
+from nanochat_core.data import Shuffled, hold_out
 from nanochat_core.errors import Failure
+from nanochat_core.interim import Interim, RandomState
 
 WARM_UP_LIMIT = 20  # batches
 DIVERGED = 100.0  # autoresearch's own bound on the training loss
+STALL = 1.5  # a step that takes so many times the usual has waited for something
 PEAK_FLOPS = {  # dense bf16, by the vendor's data sheets; a card that is not here has no MFU
     "NVIDIA H100 80GB HBM3": 989.4e12,
     "NVIDIA H200": 989.4e12,
@@ -63,7 +66,7 @@ def keep_memory():
 class Run:
     """What `train(run)` works with."""
 
-    def __init__(self, profile, prepared, budget, seed, checkpoint, scratch, emit, control=None):
+    def __init__(self, profile, prepared, budget, seed, checkpoint, scratch, emit, control=None, interim=None):
         self.config, self.seed = profile.config, seed
         self.device, self.dtype = torch.device(profile.device), getattr(torch, profile.dtype)
         self._profile, self._emit, self._control = profile, emit, control
@@ -71,13 +74,16 @@ class Run:
         self._unit, self._amount = budget["unit"], float(budget["amount"])
         if self._unit not in ("steps", "seconds") or not self._amount > 0:
             raise Failure("env", f"The budget {budget} is neither a number of steps nor of seconds above 0.")
-        self._order = Shuffled(
-            prepared.stream("train"), self.config.sequence_len, seed, prepared.meta["splits"]["train"]["sha256"]
-        )
+        T = self.config.sequence_len
+        text, held = hold_out(prepared.stream("train"), T, profile.interim_tokens)
+        self._order = Shuffled(text, T, seed, prepared.meta["splits"]["train"]["sha256"])
+        self._interim = Interim(profile, held, prepared.token_bytes(), interim) if interim and len(held) > T else None
+        self._model = None  # known from warm_up on
         self._started = None  # the clock, at the first budgeted batch
         self._reserve = min(5.0, 0.02 * self._amount)  # seconds kept for save; warm_up measures it
         self._steps = self._tokens = 0
         self._durations = []  # of the latest steps
+        self._stalled = 0.0  # seconds that steps took beyond STALL times the usual
         self._pending = None  # (step, loss) on the device, not looked at yet
         self._loss = self._first_loss = self._smooth_loss = None
         self._last_event = -math.inf
@@ -107,6 +113,8 @@ class Run:
                 yield self._on_device(self._order.take(batch_size))
                 self._tokens += batch_size * self.config.sequence_len
             self._end_step(started)
+            if self._interim and self._model is not None and self.progress >= self._interim.at:
+                self._score_midway()
 
     def report(self, loss):
         """Take note of the loss after an optimizer step; ends the run if it is not a number or far too large."""
@@ -154,6 +162,8 @@ class Run:
             if previous:
                 previous.synchronize()
         now = self._elapsed()
+        if len(self._durations) == 10:
+            self._stalled += max(0.0, now - started - STALL * statistics.median(self._durations))
         self._durations = [*self._durations[-9:], now - started]
         if self._control is not None or now - self._last_event >= 0.1:
             self._emit_step(now)
@@ -162,6 +172,18 @@ class Run:
         self._last_event = now
         self._emit({"event": "step", "step": self._steps, "tokens": self._tokens, "loss": self._loss,
                     "elapsed": round(now, 4)})  # fmt: skip
+
+    def _score_midway(self):
+        """Once: an interim score. The clock stands still meanwhile, and the model is left as it was."""
+        interim, self._interim = self._interim, None
+        self._synchronize()
+        began = time.perf_counter()
+        value = interim.score(self._model)
+        seconds = time.perf_counter() - began
+        self._started += seconds
+        if value is not None:
+            self._emit({"event": "interim", "step": self._steps, "tokens": self._tokens,
+                        "value": value if math.isfinite(value) else None, "seconds": round(seconds, 3)})  # fmt: skip
 
     def _look_at(self, step, loss):
         self._loss = loss if math.isfinite(loss) else None
@@ -196,6 +218,7 @@ class Run:
         allocators get warm, the model learns nothing. Before the clock starts this costs no budget."""
         if self._started is None:
             self._emit({"event": "phase", "phase": "warmup"})
+            self._model = model
         optimizers = list(optimizers) if isinstance(optimizers, (list, tuple)) else [optimizers]
         before = _Snapshot(model, optimizers)
         noise = np.random.Generator(np.random.PCG64(0))  # the same for every seed, and nobody else's generator
@@ -264,6 +287,7 @@ class Run:
             "num_params_M": round(sum(p.numel() for p in model.parameters()) / 1e6, 6),
             "depth": depth if isinstance(depth, int) else self.config.depth,
             "tokens_per_step": self._tokens // max(1, self._steps),
+            "stalled_seconds": round(self._stalled, 3),
         }
 
 
@@ -275,8 +299,7 @@ class _Snapshot:
         self.grads = [(p, None if p.grad is None else p.grad.clone()) for p in model.parameters()]
         self.training = [(module, module.training) for module in model.modules()]
         self.optimizers = [(o, _copy_state(o), [_copy_group(g) for g in o.param_groups]) for o in optimizers]
-        self.random = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        self.cuda_random = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+        self.random = RandomState()
 
     @torch.no_grad()
     def restore(self):
@@ -293,11 +316,7 @@ class _Snapshot:
             for group, kept in zip(optimizer.param_groups, groups, strict=True):
                 group.clear()
                 group.update(kept)
-        random.setstate(self.random[0])
-        np.random.set_state(self.random[1])
-        torch.set_rng_state(self.random[2])
-        if self.cuda_random is not None:
-            torch.cuda.set_rng_state_all(self.cuda_random)
+        self.random.restore()
 
 
 def _copy_state(optimizer):

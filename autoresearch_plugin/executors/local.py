@@ -249,6 +249,7 @@ def _merge(trained: TrialResult, scored: TrialResult) -> TrialResult:
     return replace(
         scored,
         summary=trained.summary,
+        interim=trained.interim,
         curve=trained.curve,
         seconds=seconds,
         cpu_seconds=trained.cpu_seconds + scored.cpu_seconds,

@@ -40,6 +40,7 @@ SUMMARY_NUMBERS = (  # keys of a summary that reports and rules calculate with
     "num_params_M",
     "depth",
     "tokens_per_step",
+    "stalled_seconds",
 )
 
 _REPORTED = {  # what a command may say of itself
@@ -184,6 +185,15 @@ class Transcript:
         )
         return self._take_once("result", event, due)
 
+    def _on_interim(self, event: dict[str, Any], now: float) -> str | None:
+        value, seconds = event.get("value"), event.get("seconds")
+        counts = _is_count(event.get("step")) and _is_count(event.get("tokens"))
+        numbers = value is None or _is_finite(value)
+        if not (counts and numbers and _is_finite(seconds)):
+            return f"interim {_brief(event)}"
+        due = self._spec.phase == "train" and self._spec.interim is not None
+        return self._take_once("interim", event, due)
+
     def _on_error(self, event: dict[str, Any], now: float) -> str | None:
         outcome = event.get("outcome")
         if not isinstance(outcome, str) or outcome not in _REPORTED:
@@ -202,6 +212,7 @@ class Transcript:
     _HANDLERS: ClassVar = {
         "phase": _on_phase,
         "step": _on_step,
+        "interim": _on_interim,
         "summary": _on_summary,
         "result": _on_result,
         "error": _on_error,
@@ -252,6 +263,7 @@ class Transcript:
             cpu_seconds=ending.cpu_seconds,
             curve=tuple(self._curve),
             log_tail=log,
+            interim=self._once.get("interim"),
             description=self._description() if outcome is Outcome.OK else {},
         )
 

@@ -8,6 +8,7 @@ not mistaken for it; what a dead owner was doing is free again.
 
 from __future__ import annotations
 
+from autoresearch_plugin.ledger.audits import Audits
 from autoresearch_plugin.ledger.candidates import Candidates
 from autoresearch_plugin.ledger.connection import Row
 from autoresearch_plugin.ledger.processes import is_alive, this_process
@@ -20,5 +21,5 @@ from autoresearch_plugin.ledger.work import Work
 __all__ = ["VERSION", "Ledger", "Row", "is_alive", "this_process"]
 
 
-class Ledger(Sessions, Trials, Candidates, Work, Spending):
+class Ledger(Sessions, Trials, Candidates, Audits, Work, Spending):
     """One process' view of the whole ledger."""

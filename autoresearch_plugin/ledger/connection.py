@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch_plugin.errors import LedgerError
-from autoresearch_plugin.ledger.schema import SCHEMA, VERSION
+from autoresearch_plugin.ledger.schema import MIGRATIONS, SCHEMA, VERSION
 
 Row = dict[str, Any]
 
@@ -47,6 +47,10 @@ class Connection:
         self._db.execute("PRAGMA journal_mode=WAL")
         with self._transaction():
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            while version in MIGRATIONS:
+                self._run(MIGRATIONS[version])
+                version += 1
+                self._db.execute(f"PRAGMA user_version={version}")
             if version == VERSION:
                 return
             if version or self._query("SELECT name FROM sqlite_master LIMIT 1"):
@@ -54,11 +58,14 @@ class Connection:
                     f"{self.path} has schema version {version}, this release needs "
                     f"{VERSION}. Use the release that wrote it, or move it away."
                 )
-            for statement in SCHEMA.split(";"):
-                self._db.execute(statement)
+            self._run(SCHEMA)
             salt = os.urandom(8).hex()
             self._db.execute("INSERT INTO meta VALUES('salt', ?)", (salt,))
             self._db.execute(f"PRAGMA user_version={VERSION}")
+
+    def _run(self, script: str) -> None:
+        for statement in script.split(";"):
+            self._db.execute(statement)
 
     def close(self) -> None:
         """Close this thread's connection."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 
 SCHEMA = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -30,7 +30,8 @@ CREATE TABLE trials(
   candidate INTEGER, seed_index INTEGER NOT NULL, seed INTEGER NOT NULL,
   state TEXT NOT NULL, owner TEXT NOT NULL, device TEXT, budget TEXT,
   started REAL NOT NULL, finished REAL, outcome TEXT, message TEXT, value REAL,
-  metrics TEXT, summary TEXT, seconds TEXT, cpu_seconds REAL, curve TEXT, log TEXT);
+  metrics TEXT, summary TEXT, seconds TEXT, cpu_seconds REAL, curve TEXT, log TEXT,
+  interim TEXT, early TEXT);
 CREATE INDEX trials_by_head ON trials(head, candidate);
 CREATE TABLE verdicts(
   id INTEGER PRIMARY KEY, candidate INTEGER NOT NULL, head TEXT NOT NULL,
@@ -53,4 +54,22 @@ CREATE TABLE lanes(
 CREATE TABLE events(
   id INTEGER PRIMARY KEY, session INTEGER NOT NULL, created REAL NOT NULL,
   kind TEXT NOT NULL, text TEXT NOT NULL);
+CREATE TABLE audits(
+  id INTEGER PRIMARY KEY AUTOINCREMENT, session INTEGER NOT NULL, head TEXT NOT NULL,
+  seed INTEGER NOT NULL, state TEXT NOT NULL, owner TEXT NOT NULL,
+  started REAL NOT NULL, finished REAL, value REAL, tokens_per_step REAL,
+  trained INTEGER NOT NULL DEFAULT 1);
 """
+
+# What an older file needs to become the next version.
+MIGRATIONS = {
+    1: """
+ALTER TABLE trials ADD COLUMN interim TEXT;
+ALTER TABLE trials ADD COLUMN early TEXT;
+CREATE TABLE audits(
+  id INTEGER PRIMARY KEY AUTOINCREMENT, session INTEGER NOT NULL, head TEXT NOT NULL,
+  seed INTEGER NOT NULL, state TEXT NOT NULL, owner TEXT NOT NULL,
+  started REAL NOT NULL, finished REAL, value REAL, tokens_per_step REAL,
+  trained INTEGER NOT NULL DEFAULT 1);
+""",
+}

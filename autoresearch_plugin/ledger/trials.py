@@ -63,16 +63,21 @@ class Trials(Connection):
         value: float | None,
         device: str,
         budget: str,
+        early: str | None = None,
     ) -> None:
-        """Record how a trial ended; `value` is the metric or None."""
+        """Record how a trial ended; `value` is the metric or None.
+
+        `early` says what its interim score led to: `stopped`, or `spared` for a loser
+        that ran on.
+        """
         self._execute(
             "UPDATE trials SET state='done', finished=?, outcome=?, message=?, "
             "value=?, metrics=?, summary=?, seconds=?, cpu_seconds=?, curve=?, log=?, "
-            "device=?, budget=? WHERE id=?",
+            "device=?, budget=?, interim=?, early=? WHERE id=?",
             *(time.time(), str(result.outcome), result.message[:2000], value),
             *map(json.dumps, (result.metrics, result.summary, result.seconds)),
             *(result.cpu_seconds, json.dumps(result.curve[-200:]), result.log_tail),
-            *(device, budget, trial),
+            *(device, budget, json.dumps(result.interim), early, trial),
         )
 
     def _forget_dead_trials(self, head: str) -> None:
@@ -85,8 +90,23 @@ class Trials(Connection):
     def head_trials(self, head: str) -> list[Row]:
         """Good runs of a baseline: its own in the order of its seed bank, then those
         that it has from its time as a candidate."""
-        own = self._trials("head=? AND candidate IS NULL AND outcome='ok'", head)
-        return [*own, *self._inherited(head)]
+        return [*self.own_head_trials(head), *self._inherited(head)]
+
+    def own_head_trials(self, head: str) -> list[Row]:
+        """Good runs that a baseline made as a baseline."""
+        return self._trials("head=? AND candidate IS NULL AND outcome='ok'", head)
+
+    def waited_trials(self, head: str) -> list[Row]:
+        """Runs of a baseline that the machine disturbed: they do not count."""
+        return self._trials("head=? AND candidate IS NULL AND outcome='waited'", head)
+
+    def retire_head_trials(self, head: str) -> None:
+        """The machine is another one than it was: a baseline's runs count no more."""
+        self._execute(
+            "UPDATE trials SET outcome='waited', message='the machine has changed' "
+            "WHERE head=? AND candidate IS NULL AND outcome='ok'",
+            head,
+        )
 
     def _inherited(self, head: str) -> list[Row]:
         """The last runs before a keep, all but the first: that one chose it."""
@@ -111,6 +131,14 @@ class Trials(Connection):
             if row["outcome"] == "ok"
         ]
 
+    def midway_trials(self, fingerprint: str) -> list[Row]:
+        """First runs of candidates that were scored in mid-run, oldest first."""
+        return self._trials(
+            "interim<>'null' AND candidate IS NOT NULL AND state='done' AND "
+            "head IN (SELECT id FROM heads WHERE fingerprint=?)",
+            fingerprint,
+        )
+
     def drop_trial(self, trial: int) -> None:
         """A run that was stopped on purpose counts as never made."""
         self._execute("UPDATE trials SET state='lost' WHERE id=?", trial)
@@ -119,7 +147,9 @@ class Trials(Connection):
         """How many baseline runs of `head` gave no number."""
         return len(
             self._trials(
-                "head=? AND candidate IS NULL AND state='done' AND outcome<>'ok'", head
+                "head=? AND candidate IS NULL AND state='done' "
+                "AND outcome NOT IN ('ok', 'waited')",
+                head,
             )
         )
 
@@ -150,6 +180,7 @@ class Trials(Connection):
         for row in rows:
             for key in ("metrics", "summary", "seconds", "curve"):
                 row[key] = json.loads(row[key]) if row[key] else {}
+            row["interim"] = json.loads(row["interim"]) if row["interim"] else None
         return rows
 
     def recent_seconds(self, session: int, count: int = 20) -> list[float]:

@@ -74,6 +74,13 @@ class Work(Connection):
         )
         return {(row["kind"], row["state"]): row["n"] for row in rows}
 
+    def units_running(self, session: int) -> bool:
+        """Whether a living process is at work on a unit."""
+        rows = self._query(
+            "SELECT owner FROM units WHERE session=? AND state='running'", session
+        )
+        return any(is_alive(row["owner"]) for row in rows)
+
     def first_wait(self, candidate: int) -> float | None:
         """Seconds from the writing of a generated candidate to its start."""
         row = self._one(

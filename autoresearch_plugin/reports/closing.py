@@ -6,6 +6,10 @@ import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from autoresearch_plugin.audit import Audit
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,7 @@ class KeptLine:
     effect_sd: float
     runs: int
     commit: str
+    grade: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,12 @@ class Facts:
     command: str
     report: str
     reason: str
+    first_commit: str = ""
+    audit: Audit | None = None
+    not_audited: str = ""
+    audit_seconds: float = 0.0
+    stopped_early: int = 0
+    saved_seconds: float = 0.0
     notes: Sequence[str] = field(default_factory=tuple)
 
     @property
@@ -59,29 +70,62 @@ class Facts:
 
 def lines(facts: Facts) -> Iterator[str]:
     """The closing screen, one line at a time; each ends in something to do or know."""
+    revoked = facts.audit is not None and facts.audit.contradicts
+    word = "REVOKED" if revoked else "KEPT   "
     for keep in facts.kept:
         effect = f"{keep.effect:+.1e} ± {keep.effect_sd:.0e}"
         yield (
-            f"KEPT    #{keep.number:03d} {keep.title[:38]:<38} {effect}   "
-            f"{keep.runs} runs   {keep.commit[:7]}"
+            f"{word} #{keep.number:03d} {keep.title[:38]:<38} {effect}   "
+            f"{keep.runs} runs, {keep.grade}   {keep.commit[:7]}"
         )
     if not facts.kept:
         yield "KEPT    nothing: no candidate was proven better"
     else:
-        yield (
-            "        effects are estimates of each keep alone; their sum is not a "
-            "result, and no audit on the hidden split was run"
-        )
+        yield from audit_lines(facts.metric, facts.audit, facts.not_audited)
     yield _pruned(facts)
     yield _spent(facts)
     yield from _noise(facts)
     for note in facts.notes:
         yield f"note    {note}"
-    if facts.kept:
+    if facts.kept and not revoked:
         yield f"take    git merge {shlex.quote(facts.branch)}"
+    elif facts.kept:
+        branch, commit = shlex.quote(facts.branch), facts.first_commit[:7]
+        yield f"undo    git branch -f {branch} {commit}"
     names = "junit.xml  kept.xml  results.tsv"
     yield f"read    {facts.report}/  {names}"
     yield f"next    {facts.command}   (this session: {facts.reason})"
+
+
+def audit_lines(metric: str, audit: Audit | None, why: str) -> Iterator[str]:
+    """The only headline there is: the first baseline against the last."""
+    if audit is None:
+        yield (
+            "AUDIT   none: effects are estimates of each keep alone, and their sum is "
+            f"not a result; {why}"
+        )
+        return
+    places = max(1, 1 - math.floor(math.log10(audit.half_width)))
+
+    def shown(value: float, sign: str = "") -> str:
+        return f"{value:{sign}.{places}f}"
+
+    yield (
+        f"AUDIT   {metric} {shown(audit.difference, '+')} ± {shown(audit.half_width)} "
+        f"(95 %) on hidden text: {shown(audit.first.mean)} -> "
+        f"{shown(audit.last.mean)}, {audit.first.n} + {audit.last.n} runs"
+        f"{', paired' if audit.paired else ''}"
+    )
+    if audit.contradicts:
+        yield (
+            f"        the keeps claim {shown(audit.claimed, '+')} together and no gain "
+            "is left of it: they are revoked, and not in kept.xml"
+        )
+    elif not audit.confirmed:
+        yield (
+            "        no gain is shown: the interval holds 0; more runs: "
+            "autoresearch audit --runs 6"
+        )
 
 
 def _pruned(facts: Facts) -> str:
@@ -89,20 +133,27 @@ def _pruned(facts: Facts) -> str:
     parts = ", ".join(
         f"{count} {word}" for word, count in facts.pruned.items() if count
     )
-    return f"pruned  {total}{': ' + parts if parts else ''}"
+    text = f"pruned  {total}{': ' + parts if parts else ''}"
+    if facts.stopped_early:
+        saved = duration(facts.saved_seconds)
+        text += f"; {facts.stopped_early} stopped inside their run, {saved} saved"
+    return text
 
 
 def _spent(facts: Facts) -> str:
-    used = facts.search_seconds + facts.baseline_seconds
+    used = facts.search_seconds + facts.baseline_seconds + facts.audit_seconds
     held = max(used, facts.wall_seconds * facts.lanes)
     if held <= 0:
         return "spent   nothing"
-    parts = (facts.search_seconds, facts.baseline_seconds, held - used)
-    search, baseline, idle = _percentages(parts)
-    text = (
-        f"spent   {duration(held)} of lane time: search {search} %, "
-        f"baseline {baseline} %, idle and start-up {idle} %"
-    )
+    parts = {
+        "search": facts.search_seconds,
+        "baseline": facts.baseline_seconds,
+        **({"audit": facts.audit_seconds} if facts.audit_seconds else {}),
+        "idle and start-up": held - used,
+    }
+    shares = zip(parts, _percentages(tuple(parts.values())), strict=True)
+    words = ", ".join(f"{name} {share} %" for name, share in shares)
+    text = f"spent   {duration(held)} of lane time: {words}"
     if facts.calls:
         each = f" (${facts.usd / len(facts.kept):.2f} a keep)" if facts.kept else ""
         text += f"; LLM ${facts.usd:.2f} in {facts.calls} calls{each}"

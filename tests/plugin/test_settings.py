@@ -31,6 +31,8 @@ GOOD = {  # option: (what is written, what it means)
     "max-usd": ("0", 0.0),
     "max-runs": ("4", 4),
     "rule": ("greedy", "greedy"),
+    "stop-early": ("never", "never"),
+    "audit": ("always", "always"),
     "tag": ("may-1/lr.2_x", "may-1/lr.2_x"),
     "report": ("out", "out"),
     "require-keep": ("true", True),
@@ -38,6 +40,8 @@ GOOD = {  # option: (what is written, what it means)
 }
 BAD = [
     ("direction", "down", "min or max"),
+    ("stop-early", "soon", "auto or never"),
+    ("audit", "yes", "auto, always or never"),
     ("budget", "five", "300, 300s, 5m or 340steps"),
     ("price", "15", "3/15"),
     ("price", "-1/2", "3/15"),

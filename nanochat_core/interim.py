@@ -1,0 +1,63 @@
+"""A score in mid-run, on rows that are cut from the training text: whoever loses badly by then need not finish.
+
+It is taken in the candidate's own process, so it may be a lie. A lie gains nothing: at most the run goes on.
+"""
+
+import random
+
+import numpy as np
+import torch
+
+from nanochat_core.data import scoring_windows
+from nanochat_core.evaluate import bits_per_byte
+from nanochat_core.producer import token_nll
+
+
+class Interim:
+    """Scores a model once the share `at` of the budget is used."""
+
+    def __init__(self, profile, held, lengths, at):
+        self.at, self._profile = at, profile
+        self._windows = scoring_windows(held, profile.config.sequence_len, profile.interim_tokens)  # (N, T + 1)
+        self._lengths = lengths[self._windows[:, 1:]]  # (N, T), bytes of each target
+
+    def score(self, model):
+        """Bits per byte of the model as it is, which is left as it was; None if it cannot be had."""
+        model = getattr(model, "_orig_mod", model)  # compiled for training: another shape would compile it again
+        before = RandomState()
+        training = [(module, module.training) for module in model.modules()]
+        model.eval()
+        try:
+            return bits_per_byte(np.concatenate(list(self._nll(model))), self._lengths)
+        except Exception as error:  # the candidate's forward; training may well work without
+            print(f"no interim score: {type(error).__name__}: {str(error)[:200]}", flush=True)
+            return None
+        finally:
+            for module, was in training:
+                module.training = was
+            before.restore()
+
+    @torch.no_grad()
+    def _nll(self, model):
+        profile, size = self._profile, self._profile.eval_batch_size
+        device, dtype = torch.device(profile.device), getattr(torch, profile.dtype)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            for start in range(0, len(self._windows), size):
+                rows = torch.from_numpy(self._windows[start : start + size].astype(np.int64)).to(device)
+                nll = token_nll(model(rows[:, :-1].contiguous()), rows[:, 1:].contiguous(), profile.config.vocab_size)
+                yield nll.float().cpu().numpy()
+
+
+class RandomState:
+    """All random generators that a training may draw from, to be put back."""
+
+    def __init__(self):
+        self.python, self.numpy, self.torch = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        self.cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+
+    def restore(self):
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)
+        torch.set_rng_state(self.torch)
+        if self.cuda is not None:
+            torch.cuda.set_rng_state_all(self.cuda)
