@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from autoresearch_plugin.bench.policies import Judged
+from autoresearch_plugin.bench.judged import Judged
 from autoresearch_plugin.bench.simulation import OVERHEAD, Idea, Lane, Session
 from autoresearch_plugin.bench.worlds import World
 from autoresearch_plugin.errors import SettingsError

@@ -19,6 +19,7 @@ from autoresearch_plugin.bench.worlds import World
 OVERHEAD = 26 / 300  # start-up, compilation and scoring of a run of five minutes
 HOURS_PER_RUN = 300 / 3600  # of the budget alone
 STOPPED_OVERHEAD = 0.6 * OVERHEAD  # a stopped run is not scored
+KINDS = ("baseline", "first runs", "stopped", "repeats", "audit")  # of device time
 WAIT = 0.02  # of a run: how often a lane looks whether another one is done
 
 
@@ -38,12 +39,15 @@ class Idea:
 class Ask:
     """A run of `idea`, or else of baseline number `head`; without both, a short wait.
 
-    `stops` is asked with the interim score and may end the run there.
+    `stops` is asked with the interim score, and may end the run there. Runs with the same `seed` share what a seed does; None is
+    one of its own. A baseline may be run `without` some of the session's keeps.
     """
 
     idea: Idea | None = None
     head: int | None = None
     stops: Callable[[float], bool] | None = None
+    seed: int | None = None
+    without: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -80,12 +84,16 @@ class Session:
     keeps: list[float] = field(default_factory=list)
     decided: list[tuple[float, bool, int]] = field(default_factory=list)
     used: float = 0.0
-    head_time: float = 0.0
+    spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
     now: float = 0.0
     first_discard: float = math.inf
     first_keep: float = math.inf
     _ideas: int = 0
     _machine: float = 0.0
+    _seeds: dict[int, tuple[float, float]] = field(default_factory=dict)
+    _kept_as: list[int] = field(default_factory=list)  # places in `decided`
+    _meetings: dict[tuple[int, int], float] = field(default_factory=dict)
+    _reverted: set[int] = field(default_factory=set)
 
     @property
     def head(self) -> int:
@@ -100,7 +108,17 @@ class Session:
     @property
     def over(self) -> bool:
         """Whether no new candidate should begin."""
-        return self.now >= self.hours / HOURS_PER_RUN / self.devices
+        return self.left <= 0
+
+    @property
+    def left(self) -> float:
+        """Runs that fit into what is left, on all devices together."""
+        return self.hours / HOURS_PER_RUN - self.now * self.devices
+
+    @property
+    def standing(self) -> list[float]:
+        """Effects of the keeps that were not taken back."""
+        return [e for i, e in enumerate(self.keeps) if i not in self._reverted]
 
     # ------------------------------------------------------------------- for policies
 
@@ -129,10 +147,41 @@ class Session:
     def keep(self, idea: Idea) -> None:
         """Make an idea part of the baseline."""
         assert idea.head == self.head, "an idea is kept on the head it was moved to"
+        self._kept_as.append(len(self.decided))
         self.keeps.append(idea.effect)
         self.levels.append(self.levels[-1] + idea.effect)
         self.first_keep = min(self.first_keep, self.now)
         self._decide(idea, True)
+
+    def revert(self, keep: int) -> None:
+        """Take a keep back; what was built on it may change by that."""
+        self.levels.append(self.levels[-1] + self._without(frozenset({keep})))
+        for later in range(keep + 1, len(self.keeps)):
+            if later not in self._reverted:
+                self.keeps[later] += self._meeting(keep, later)
+        self._reverted.add(keep)
+        place = self._kept_as[keep]
+        self.decided[place] = (self.decided[place][0], False, self.decided[place][2])
+
+    def _without(self, dropped: frozenset[int]) -> float:
+        """What it does to the present baseline to leave some keeps out."""
+        change = -sum(self.keeps[keep] for keep in dropped)
+        for keep in dropped:
+            for later in range(keep + 1, len(self.keeps)):
+                if later not in dropped and later not in self._reverted:
+                    change += self._meeting(keep, later)
+        return change
+
+    def _meeting(self, keep: int, later: int) -> float:
+        """How a later keep's effect changes when an earlier one is taken away.
+
+        In proportion to the smaller of the two: what does nothing stands in no way.
+        """
+        pair = (keep, later)
+        if pair not in self._meetings:
+            size = min(abs(self.keeps[keep]), abs(self.keeps[later]), 3.0)
+            self._meetings[pair] = self.rng.gauss(0.0, self.world.interaction * size)
+        return self._meetings[pair]
 
     def drop(self, idea: Idea) -> None:
         """Discard an idea."""
@@ -164,13 +213,16 @@ class Session:
             heapq.heappush(queue, (self.now + seconds, number, lane, answer))
         return self
 
+    def measure(self, ask: Ask) -> Answer:
+        """A run after the end of the session."""
+        return self._outcome(ask, 0.0)[1]
+
     def _measure(self, ask: Ask, shift: float) -> tuple[float, Answer]:
         if ask.idea is None and ask.head is None:
             return WAIT, Answer()
         time, answer = self._outcome(ask, shift)
         self.used += time
-        if ask.idea is None:
-            self.head_time += time
+        self.spent[_kind(ask, answer)] += time
         return time, answer
 
     def _outcome(self, ask: Ask, shift: float) -> tuple[float, Answer]:
@@ -183,17 +235,34 @@ class Session:
         if idea is not None:
             effect, misleading, head = idea.effect, idea.misleading, idea.head
         assert head is not None, "a run is of an idea or of a head"
-        value = self.levels[head] + effect + self._noise() + shift
-        interim = value + misleading + self._interim_error()
+        if ask.without:
+            effect = self._without(ask.without)
+        luck, interim_luck = self._luck(ask.seed)
+        own = math.sqrt(1 - self.world.seed_share)
+        value = self.levels[head] + effect + shift + luck + self._noise(own)
+        interim = value + misleading + interim_luck + self._interim_error(own)
         if ask.stops is not None and ask.stops(interim):
             return self.world.interim_at + STOPPED_OVERHEAD, Answer(None, interim)
         return 1 + OVERHEAD, Answer(value, interim)
 
-    def _interim_error(self) -> float:
-        correlation = self.world.interim_correlation
-        return self.rng.gauss(0.0, math.sqrt(max(0.0, correlation**-2 - 1)))
+    def _luck(self, seed: int | None) -> tuple[float, float]:
+        """What a seed does to the score of every commit, at the end and in between."""
+        share = self.world.seed_share
+        if not share:
+            return 0.0, 0.0
+        if seed is None or seed not in self._seeds:
+            scale = math.sqrt(share)
+            luck = (self.rng.gauss(0.0, scale), self._interim_error(scale))
+            if seed is None:
+                return luck
+            self._seeds[seed] = luck
+        return self._seeds[seed]
 
-    def _noise(self) -> float:
+    def _interim_error(self, scale: float) -> float:
+        correlation = self.world.interim_correlation
+        return self.rng.gauss(0.0, scale * math.sqrt(max(0.0, correlation**-2 - 1)))
+
+    def _noise(self, scale: float = 1.0) -> float:
         world, rng = self.world, self.rng
         z = rng.gauss(0.0, 1.0)
         if world.t_df is not None:
@@ -203,4 +272,14 @@ class Session:
             self._machine += rng.gauss(0.0, world.drift)
         if world.jumps and rng.random() < world.jumps:
             self._machine += rng.gauss(0.0, 1.5)
-        return z + self._machine
+        return scale * z + self._machine
+
+
+def _kind(ask: Ask, answer: Answer) -> str:
+    """Which of KINDS a run belongs to."""
+    if ask.idea is None:
+        return "audit" if ask.without else "baseline"
+    if ask.idea.runs > 1:
+        return "repeats"
+    stopped = answer.value is None and answer.interim is not None
+    return "stopped" if stopped else "first runs"

@@ -7,9 +7,12 @@ import multiprocessing
 import os
 import random
 import signal
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 
+from autoresearch_plugin import judge
+from autoresearch_plugin.bench.judged import Judged
 from autoresearch_plugin.bench.policies import POLICIES
 from autoresearch_plugin.bench.simulation import HOURS_PER_RUN, Session
 from autoresearch_plugin.bench.worlds import WORLDS
@@ -51,40 +54,56 @@ class Cell:
     reported_minus_true: float
 
 
+GAINS = (-3.0, -1.0, -0.15, 0.15, 0.5, 1.0, 1.5, 2.0, 3.0)  # edges, in sigma
+
+
 @dataclass
 class Tally:
-    """Sums over sessions; a few numbers of each are enough for every column."""
+    """Sums over sessions, for the columns of the table and for the pages of docs.
+
+    `counts` has, by name: candidates tried and kept by the size of their true gain
+    (`tried 3` is above the third of GAINS), keeps and false keeps by grade, losers by
+    three sigma and those of them that had one run or less. `spent` is device time by
+    kind; `firsts` the minutes to the first discard and keep of each session.
+    """
 
     sessions: int = 0
     gain: float = 0.0
     claimed: float = 0.0
     hours: float = 0.0
-    head_hours: float = 0.0
     keeps: int = 0
     false_keeps: int = 0
     decided: int = 0
     large: int = 0
     large_kept: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    spent: Counter[str] = field(default_factory=Counter)
+    firsts: list[tuple[float, float]] = field(default_factory=list)
 
     @classmethod
     def of(cls, session: Session) -> Tally:
         """The numbers of one session."""
         large = [kept for effect, kept, _ in session.decided if effect <= -1.0]
+        minutes = 60 * HOURS_PER_RUN
         return cls(
             sessions=1,
             gain=session.gain,
             claimed=session.policy.claimed(),
             hours=session.used * HOURS_PER_RUN,
-            head_hours=session.head_time * HOURS_PER_RUN,
-            keeps=len(session.keeps),
-            false_keeps=sum(effect >= 0 for effect in session.keeps),
+            keeps=len(session.standing),
+            false_keeps=sum(effect >= 0 for effect in session.standing),
             decided=len(session.decided),
             large=len(large),
             large_kept=sum(large),
+            counts=_counts(session),
+            spent=Counter({k: v * HOURS_PER_RUN for k, v in session.spent.items()}),
+            firsts=[(session.first_discard * minutes, session.first_keep * minutes)],
         )
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(**{k: v + asdict(other)[k] for k, v in asdict(self).items()})
+        return Tally(
+            **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in _FIELDS}
+        )
 
     @property
     def gain_per_hour(self) -> float:
@@ -105,6 +124,30 @@ class Tally:
             decisions_per_gpu_hour=self.decided / self.hours,
             reported_minus_true=(self.claimed - self.gain) / self.sessions,
         )
+
+
+_FIELDS = fields(Tally)
+
+
+def _counts(session: Session) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for effect, kept, runs in session.decided:
+        if math.isinf(effect):
+            continue  # crashed
+        size = sum(-effect > edge for edge in GAINS)
+        counts[f"tried {size}"] += 1
+        counts[f"kept {size}"] += kept
+        if effect >= 3:
+            counts["losers"] += 1
+            counts["losers of one run"] += runs <= 1
+    for e, effect in zip(_e_values(session), session.keeps, strict=False):
+        counts[f"graded {judge.grade(e)}"] += 1
+        counts[f"false {judge.grade(e)}"] += effect >= 0
+    return counts
+
+
+def _e_values(session: Session) -> Sequence[float]:
+    return session.policy.kept_e if isinstance(session.policy, Judged) else ()
 
 
 def _quotient(a: float, b: float) -> float | None:
