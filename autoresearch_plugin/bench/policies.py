@@ -10,6 +10,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from autoresearch_plugin import judge
+from autoresearch_plugin.bench.explore import Explore
 from autoresearch_plugin.bench.judged import Judged
 from autoresearch_plugin.bench.rivals import FixedRuns, Greedy, bootstrap, t_test
 from autoresearch_plugin.bench.simulation import Policy
@@ -23,6 +24,8 @@ POLICIES: Mapping[str, Callable[[], Policy]] = MappingProxyType(
         "default, runs to the end": lambda: Judged(early_stop=False),
         "default, prior x2": lambda: Judged(prior=2.0),
         "default, prior x1/2": lambda: Judged(prior=0.5),
+        "default, stops repeats": lambda: Judged(stop_repeats=True),
+        "explore": Explore,
         "anytime": lambda: Judged(ANYTIME),
         "fdr": lambda: Judged(replace(ANYTIME, name="fdr"), fdr=0.1),
         "greedy": Greedy,

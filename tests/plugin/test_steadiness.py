@@ -37,7 +37,7 @@ def test_disturbed_baseline_runs_are_repeated_and_do_not_count(
     project: Project,
 ) -> None:
     """Under a budget in seconds; at most twice, for some machines are never steady."""
-    project.configure("--unit seconds --amount 0.05 --stall 1 --noise 0.05")
+    project.configure("--unit seconds --amount 0.05 --stall 1 --noise 0.002")
     project.candidate("width", 'set("WIDTH", 9)', strict=False)
     project.commit()
     result = project.research("--autoresearch-max-runs=4")
