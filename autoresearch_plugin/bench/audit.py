@@ -12,16 +12,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from autoresearch_plugin.audit import t_quantile
 from autoresearch_plugin.bench.judged import Judged
 from autoresearch_plugin.bench.simulation import Ask, Session
 from autoresearch_plugin.bench.table import Place
 from autoresearch_plugin.bench.worlds import WORLDS
-
-# Two-sided 95 % quantiles of Student's t by degrees of freedom.
-T95 = (
-    *(math.inf, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262),
-    *(2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
-)
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,7 @@ def _half_width(
     """Of the interval; with a given sigma, which rests on a session's worth of runs."""
     share = math.sqrt(1 / len(first) + 1 / len(last))
     if sigma is not None:
-        return 1.98 * sigma * share
+        return t_quantile(0.975, 100.0) * sigma * share
     df = len(first) + len(last) - 2
     squares = sum((len(x) - 1) * statistics.variance(x) for x in (first, last))
-    return T95[df] * math.sqrt(squares / df) * share
+    return t_quantile(0.975, df) * math.sqrt(squares / df) * share

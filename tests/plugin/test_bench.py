@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -17,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoresearch_plugin import early, judge
-from autoresearch_plugin.bench import audit, power, table
+from autoresearch_plugin.bench import audit, explore, power, table
 from autoresearch_plugin.bench.judged import HOPELESS, Judged, Pool, Stopping
 from autoresearch_plugin.bench.policies import POLICIES
 from autoresearch_plugin.bench.rivals import Greedy
@@ -306,6 +307,41 @@ def test_leaving_out_is_what_taking_back_does(seed):
     state.revert(2)
     assert state.levels[-1] == pytest.approx(level + change)
     assert state.gain == pytest.approx(-sum(state.standing))
+
+
+# ---------------------------------------------------------------------------- explore
+
+
+@pytest.mark.parametrize("units", [1, 7, 11, 12, 23, 30])
+def test_a_design_leaves_everything_out_as_often_as_not(units):
+    """Every unit is off in half of the runs, and enough of them for all units."""
+    rows = explore._design(units, random.Random(0))
+    assert len(rows) > units
+    for column in zip(*rows, strict=True):
+        assert sum(column) == len(rows) / 2
+
+
+@pytest.mark.parametrize("units", [2, 11, 19, 23])
+def test_units_of_a_design_do_not_disturb_each_other(units):
+    """Any two are on together in a quarter of the runs."""
+    rows = explore._design(units, random.Random(0))
+    columns = list(zip(*rows, strict=True))
+    for one, other in itertools.combinations(columns, 2):
+        both = sum(a and b for a, b in zip(one, other, strict=True))
+        assert both == len(rows) / 4
+
+
+def test_explore_proves_what_it_keeps():
+    """Of what stands at the end less is false than of what greedy keeps."""
+    one = [session(explore.Explore(), hours=20.0, seed=seed) for seed in range(10)]
+    other = [session(Greedy(), hours=20.0, seed=seed) for seed in range(10)]
+
+    def false(sessions: list[Session]) -> float:
+        standing = [effect for state in sessions for effect in state.standing]
+        return sum(effect >= 0 for effect in standing) / len(standing)
+
+    assert false(one) < 0.6 * false(other)
+    assert sum(state.gain for state in one) > 0
 
 
 # --------------------------------------------------------------------------- the audit

@@ -1,0 +1,170 @@
+"""Figures of docs/verdicts.md and the facts beside the tables of benchmarks/judge.md.
+
+    python tests/acceptance/verdict_figures.py --sessions 300
+
+Simulated sessions of the reference world, seeds from 0. Takes a few minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import random
+import statistics
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from matplotlib import pyplot as plt
+
+from autoresearch_plugin import judge
+from autoresearch_plugin.bench.audit import coverage
+from autoresearch_plugin.bench.explore import Explore
+from autoresearch_plugin.bench.judged import Judged
+from autoresearch_plugin.bench.rivals import FixedRuns, Greedy, bootstrap, t_test
+from autoresearch_plugin.bench.simulation import Policy, Session
+from autoresearch_plugin.bench.table import GAINS, Place, Tally
+from autoresearch_plugin.bench.worlds import WORLDS
+
+FIGURES = Path(__file__).resolve().parents[2] / "docs" / "figures"
+BOUNDS = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0)
+BLUE, RED, GREY, GREEN = "#1f5fa8", "#b5352b", "#8a8a8a", "#2e7d4f"
+
+
+def tally(policy: Callable[[], Policy], sessions: int) -> Tally:
+    """Sessions of 27.5 GPU-hours in the reference world."""
+    total = Tally()
+    for seed in range(sessions):
+        world = WORLDS["reference"]
+        session = Session(world, policy(), 1, 27.5, random.Random(seed))
+        total += Tally.of(session.run())
+    return total
+
+
+def main() -> None:
+    """Draw the figures and print the facts."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sessions", type=int, default=300)
+    sessions = parser.parse_args().sessions
+    FIGURES.mkdir(exist_ok=True)
+    default, greedy = tally(Judged, sessions), tally(Greedy, sessions)
+    plt.rcParams.update({"font.size": 10, "axes.spines.top": False})
+    plt.rcParams["axes.spines.right"] = False
+    operating({"default": default, "greedy": greedy})
+    frontier(default, greedy, sessions)
+    for line in facts(default, sessions):
+        print(line)
+
+
+# -------------------------------------------------------------------------- figures
+
+
+def operating(tallies: Mapping[str, Tally]) -> None:
+    """Share of candidates that are kept, by what they truly do."""
+    figure, axes = plt.subplots(figsize=(7, 3.6))
+    edges = (-4.5, *GAINS, 4.5)
+    middles = [(a + b) / 2 for a, b in itertools.pairwise(edges)]
+    for (name, total), color in zip(tallies.items(), (BLUE, RED), strict=True):
+        shares = [share(total, size) for size in range(len(middles))]
+        axes.plot(middles, shares, "o-", color=color, label=name)
+    axes.axvspan(-4.5, 0, color=GREY, alpha=0.12, lw=0)
+    axes.text(-4.3, 88, "harmful or nothing:\nkeeps here are false", color="#555555")
+    axes.set_xlabel("true gain of a candidate, in standard deviations of one run")
+    axes.set_ylabel("kept, %")
+    axes.set_ylim(-2, 100)
+    axes.legend(frameon=False, loc="center right")
+    save(figure, "operating.png")
+
+
+def share(total: Tally, size: int) -> float:
+    """Percent of the candidates of one size that were kept."""
+    tried = total.counts[f"tried {size}"]
+    return 100 * total.counts[f"kept {size}"] / tried if tried else math.nan
+
+
+def frontier(default: Tally, greedy: Tally, sessions: int) -> None:
+    """What each rule gains, and how many of its keeps are false."""
+    figure, axes = plt.subplots(figsize=(7, 4.2))
+    unit = greedy.gain_per_hour
+    curve = []
+    for bound in BOUNDS:
+        rule = replace(judge.DEFAULT, keep_e=bound)
+        curve.append(point(tally(lambda rule=rule: Judged(rule), sessions), unit))
+    axes.plot(*zip(*curve, strict=True), "-", color=BLUE, lw=1.2)
+    for bound, spot in zip(BOUNDS, curve, strict=True):
+        axes.annotate(f"{bound:g}", spot, (4, -11), textcoords="offset points",
+                      fontsize=7, color=BLUE)  # fmt: skip
+    for name, policy, color in (
+        ("default", Judged, BLUE),
+        ("default, runs to the end", lambda: Judged(early_stop=False), BLUE),
+        ("explore (simulated only)", Explore, GREEN),
+        ("greedy", Greedy, RED),
+        ("greedy, stops early", lambda: Greedy(early_stop=True), RED),
+        ("greedy, margin 1 sigma", lambda: Greedy(margin=1.0), RED),
+        ("three runs, t-test", lambda: FixedRuns(t_test, screens=False), GREY),
+        ("three runs, bootstrap", lambda: FixedRuns(bootstrap, screens=True), GREY),
+    ):
+        spot = point(tally(policy, sessions), unit)
+        axes.plot(*spot, "o", color=color)
+        axes.annotate(name, spot, (6, 5), textcoords="offset points", fontsize=8)
+    axes.axvline(5, color=GREY, lw=0.8, ls=":")
+    axes.set_xlabel("false keeps, % of all keeps")
+    axes.set_ylabel("true gain per GPU-hour, greedy = 1")
+    axes.set_xlim(-0.5, 30)
+    axes.set_ylim(0, 1.8)
+    save(figure, "frontier.png")
+
+
+def point(total: Tally, unit: float) -> tuple[float, float]:
+    """False keeps in percent, and gain over the unit."""
+    false = 100 * total.false_keeps / max(1, total.keeps)
+    return false, total.gain_per_hour / unit
+
+
+def save(figure: plt.Figure, name: str) -> None:
+    """Small enough for a repository."""
+    figure.tight_layout()
+    figure.savefig(FIGURES / name, dpi=110, metadata={"Software": None})
+    plt.close(figure)
+
+
+# ---------------------------------------------------------------------------- facts
+
+
+def facts(total: Tally, sessions: int) -> Iterator[str]:
+    """The default rule in the reference world, as Markdown."""
+    yield "| true gain, σ | tried | kept |\n|---|---|---|"
+    edges = ("below", *(f"{edge:g}" for edge in GAINS), "above")
+    for size in range(len(edges) - 1):
+        tried = total.counts[f"tried {size}"]
+        ends = f"{edges[size]} to {edges[size + 1]}"
+        yield f"| {ends} | {tried} | {share(total, size):.1f} % |"
+    yield "\n| grade | keeps | false |\n|---|---|---|"
+    for _, name, _ in judge.GRADES:
+        kept = total.counts[f"graded {name}"]
+        false = total.counts[f"false {name}"]
+        yield f"| {name} | {kept} | {100 * false / max(1, kept):.1f} % |"
+    gone = total.counts["losers of one run"] / max(1, total.counts["losers"])
+    yield f"\nlosers by 3 sigma gone after one run or less: {gone:.1%}"
+    whole = sum(total.spent.values())
+    for kind, hours in sorted(total.spent.items()):
+        yield f"device time, {kind}: {hours / whole:.1%}"
+    discards, keeps = zip(*total.firsts, strict=True)
+    yield f"first discard, minutes: median {statistics.median(discards):.0f}"
+    finite = [minutes for minutes in keeps if math.isfinite(minutes)]
+    median = statistics.median(keeps)
+    yield f"first keep, minutes: least {min(finite):.0f}, median {median:.0f}"
+    for pooled in (False, True):
+        for runs in (3, 6):
+            found = coverage(Place(), runs, range(sessions), pooled)
+            yield (
+                f"audit, {runs} + {runs} runs, noise of "
+                f"{'the session' if pooled else 'these runs'}: covers "
+                f"{found.covered:.1%}, half width {found.half_width:.2f} sigma, "
+                f"mean error {found.error:+.2f}"
+            )
+
+
+if __name__ == "__main__":
+    main()
