@@ -128,11 +128,11 @@ def _score(research: Research, head: Head, row: Row, todo: Plan) -> None:
             "`test` (docs/contract.md); a training command that has none is not "
             f"audited with --autoresearch-audit never.{last_words(result)}"
         )
-    tokens = result.summary.get("tokens_per_step")
-    for known in research.ledger.own_head_trials(head.id) if tokens is None else ():
+    summary = result.summary
+    for known in () if trained else research.ledger.own_head_trials(head.id):
         if known["seed"] == row["seed"]:
-            tokens = known["summary"].get("tokens_per_step")
-    research.ledger.finish_audit(row["id"], value, tokens, trained)
+            summary = known["summary"]
+    research.ledger.finish_audit(row["id"], value, summary, trained)
     research.tell(f"{label}: {research.metric} {value:.4f} on hidden text")
 
 
@@ -158,7 +158,7 @@ def outcome(research: Research) -> Audit | None:
         first,
         last,
         comparing.unpaired_noise(research, head),
-        comparing.paired_noise(research, head) if paired else None,
+        comparing.paired_noise(research, head, _alike(rows)) if paired else None,
         sum(verdict.effect for verdict in kept),
         research.profile.sign,
     )
@@ -181,6 +181,14 @@ def _rows(research: Research) -> list[Row]:
 
 def _scores(rows: list[Row], head: str) -> Mapping[int, float]:
     return {row["seed"]: row["value"] for row in rows if row["head"] == head}
+
+
+def _alike(rows: list[Row]) -> bool:
+    """Whether runs of one seed began with the same model at both ends."""
+    starts: dict[int, list[float | None]] = {}
+    for row in rows:
+        starts.setdefault(row["seed"], []).append(row["first_loss"])
+    return all(comparing.same_start(*two) for two in starts.values() if len(two) == 2)
 
 
 def _same_batches(rows: list[Row]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from autoresearch_plugin.idea import Head
     from autoresearch_plugin.ledger import Row
     from autoresearch_plugin.measuring import Measuring
+
+
+SAME_START = 2e-6  # relative difference of first losses that rounding may make
 
 
 def verdict(measuring: Measuring, number: int, head: Head) -> judge.Verdict:
@@ -32,7 +36,7 @@ def question(measuring: Measuring, number: int, head: Head) -> judge.Question:
         candidate=tuple(_run_of(row, sign) for row in mine),
         heads={head.id: tuple(_run_of(row, sign) for row in base)},
         unpaired=unpaired_noise(measuring, head),
-        paired=paired_noise(measuring, head) if measuring.paired else None,
+        paired=_noise_of_pairs(measuring, head, mine, base),
         added_lines=ledger.candidate(number)["added_lines"] or 0,
         vram_ratio=_vram_ratio(measuring, mine, base),
         max_runs=measuring.settings.max_runs,
@@ -49,27 +53,61 @@ def unpaired_noise(measuring: Measuring, head: Head) -> judge.Noise:
     return judge.pooled_noise(runs, _level(measuring, head), prior)
 
 
-def paired_noise(measuring: Measuring, head: Head) -> judge.Noise:
-    """Spread of candidate minus baseline on one seed, over all candidates."""
-    prior = judge.Prior(measuring.profile.noise_paired, measuring.profile.noise_df)
+def _noise_of_pairs(
+    measuring: Measuring, head: Head, mine: list[Row], base: list[Row]
+) -> judge.Noise | None:
+    """The spread to expect of these pairs; None where runs are not paired."""
+    if not measuring.paired:
+        return None
+    alike = all(_starts_alike(*pair) for pair in _pairs(mine, base))
+    return paired_noise(measuring, head, alike)
+
+
+def paired_noise(measuring: Measuring, head: Head, alike: bool = True) -> judge.Noise:
+    """Spread of candidate minus baseline on one seed, over all candidates.
+
+    Pairs that began with the same model are `alike`. Others share the batches and
+    little else, so theirs is another pool: it starts from two runs of different seeds.
+    """
+    profile = measuring.profile
+    relative = profile.noise_paired
+    if not alike and relative is not None and profile.noise_unpaired is not None:
+        relative = max(relative, math.sqrt(2) * profile.noise_unpaired)
     groups = _groups(measuring)
     differences = [
-        _differences(rows, groups.get((parent, None), []))
+        [
+            row["value"] - partner["value"]
+            for row, partner in _pairs(rows, groups.get((parent, None), []))
+            if _starts_alike(row, partner) == alike
+        ]
         for (parent, number), rows in groups.items()
         if number is not None
     ]
+    prior = judge.Prior(relative, profile.noise_df)
     return judge.paired_noise(differences, _level(measuring, head), prior)
 
 
-def _differences(mine: list[Row], base: list[Row]) -> list[float]:
+def _pairs(mine: list[Row], base: list[Row]) -> list[tuple[Row, Row]]:
     """Only runs that saw the same batches pair; another batch size decouples them."""
-    partner = {(row["seed"], _tokens(row)): row["value"] for row in base}
+    partner = {(row["seed"], _tokens(row)): row for row in base}
     keys = [(row["seed"], _tokens(row)) for row in mine]
     return [
-        row["value"] - partner[key]
+        (row, partner[key])
         for row, key in zip(mine, keys, strict=True)
         if key in partner
     ]
+
+
+def _starts_alike(mine: Row, base: Row) -> bool:
+    """Whether both runs began with the same model, as far as they say."""
+    return same_start(*(row["summary"].get("first_loss") for row in (mine, base)))
+
+
+def same_start(one: float | None, other: float | None) -> bool:
+    """Whether two first losses are those of one model; True where one is unknown."""
+    if one is None or other is None:
+        return True
+    return math.isclose(one, other, rel_tol=SAME_START)
 
 
 def _groups(measuring: Measuring) -> dict[tuple[str, int | None], list[Row]]:

@@ -288,6 +288,9 @@ class Run:
             "depth": depth if isinstance(depth, int) else self.config.depth,
             "tokens_per_step": self._tokens // max(1, self._steps),
             "stalled_seconds": round(self._stalled, 3),
+            "first_loss": self._first_loss
+            if self._first_loss is not None and math.isfinite(self._first_loss)
+            else None,
         }
 
 

@@ -41,6 +41,7 @@ SUMMARY_NUMBERS = (  # keys of a summary that reports and rules calculate with
     "depth",
     "tokens_per_step",
     "stalled_seconds",
+    "first_loss",
 )
 
 _REPORTED = {  # what a command may say of itself

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from autoresearch_plugin.ledger.connection import Connection, Row
 from autoresearch_plugin.ledger.processes import is_alive, this_process
@@ -33,13 +34,14 @@ class Audits(Connection):
             return self._one("SELECT * FROM audits WHERE id=?", number)
 
     def finish_audit(
-        self, audit: int, value: float, tokens: float | None, trained: bool
+        self, audit: int, value: float, summary: Mapping[str, Any], trained: bool
     ) -> None:
         """Record a score; `trained` says that a run was made for it."""
         self._execute(
             "UPDATE audits SET state='done', finished=?, value=?, tokens_per_step=?, "
-            "trained=? WHERE id=?",
-            *(time.time(), value, tokens, int(trained), audit),
+            "first_loss=?, trained=? WHERE id=?",
+            *(time.time(), value, summary.get("tokens_per_step")),
+            *(summary.get("first_loss"), int(trained), audit),
         )
 
     def drop_audit(self, audit: int) -> None:

@@ -58,6 +58,7 @@ CREATE TABLE audits(
   id INTEGER PRIMARY KEY AUTOINCREMENT, session INTEGER NOT NULL, head TEXT NOT NULL,
   seed INTEGER NOT NULL, state TEXT NOT NULL, owner TEXT NOT NULL,
   started REAL NOT NULL, finished REAL, value REAL, tokens_per_step REAL,
+  first_loss REAL,
   trained INTEGER NOT NULL DEFAULT 1);
 """
 
@@ -70,6 +71,7 @@ CREATE TABLE audits(
   id INTEGER PRIMARY KEY AUTOINCREMENT, session INTEGER NOT NULL, head TEXT NOT NULL,
   seed INTEGER NOT NULL, state TEXT NOT NULL, owner TEXT NOT NULL,
   started REAL NOT NULL, finished REAL, value REAL, tokens_per_step REAL,
+  first_loss REAL,
   trained INTEGER NOT NULL DEFAULT 1);
 """,
 }
