@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 
 # What a short session on a laptop is: two lanes at most, half-length runs, and an end.
 RESEARCH := --autoresearch -n auto --autoresearch-profile=cpu --autoresearch-devices=cpu \
-	--autoresearch-budget=340steps --autoresearch-experiments=6 --autoresearch-max-runs=5
+	--autoresearch-budget=340steps --autoresearch-experiments=6 --autoresearch-max-runs=5 \
+	--autoresearch-audit=always
 
 .PHONY: research test lint types gpu-proof bench clean
 
