@@ -106,17 +106,22 @@ class Midway:
     def _may_cross(self, tokens: float) -> bool:
         row = self.measuring.ledger.candidate(self.number)
         usual = {_tokens(x) for x in self.measuring.ledger.head_trials(self.head.id)}
-        changed = "\n".join(
-            line
-            for line in (row["diff"] or "").splitlines()
-            if line.startswith(("+", "-")) and not line.startswith(("+++", "---"))
-        )
         return (
             row["category"] in CROSSING
             or (row["ratio"] or 1.0) != 1.0
             or tokens not in usual
-            or bool(CROSSING_WORDS.search(changed))
+            or bool(CROSSING_WORDS.search(changed_code(row["diff"] or "")))
         )
+
+
+def changed_code(diff: str) -> str:
+    """Lines that a unified diff adds or removes, without their comments."""
+    lines = [
+        line[1:].partition("#")[0]
+        for line in diff.splitlines()
+        if line.startswith(("+", "-")) and not line.startswith(("+++", "---"))
+    ]
+    return "\n".join(lines)
 
 
 def experience(measuring: Measuring) -> tuple[early.Experience, early.Experience]:

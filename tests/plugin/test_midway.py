@@ -104,6 +104,24 @@ def test_winners_and_near_losers_run_to_their_end(project: Project) -> None:
 # ------------------------------------------------------------------------ the rule
 
 
+@pytest.mark.parametrize(
+    ("line", "crosses"),
+    [
+        ("WARMDOWN_RATIO = 0.7  # share of the budget", True),
+        ("BATCH_SCALE = 0.5", True),
+        ("EMBEDDING_LR = 0.8  # at width 768, before weight decay", False),
+        ("    x = F.gelu(x)", False),
+    ],
+)
+def test_curves_that_may_cross_are_known_by_their_words(
+    line: str, crosses: bool
+) -> None:
+    """Schedule, batch and size in code that changed; comments do not count."""
+    diff = f"--- a/depth.py\n+++ b/depth.py\n@@ -1 +1 @@\n schedule\n-old\n+{line}\n"
+    found = midway.CROSSING_WORDS.search(midway.changed_code(diff))
+    assert bool(found) is crosses
+
+
 Rows = Callable[..., list[dict[str, object]]]
 
 
