@@ -39,8 +39,9 @@ class Idea:
 class Ask:
     """A run of `idea`, or else of baseline number `head`; without both, a short wait.
 
-    `stops` is asked with the interim score, and may end the run there. Runs with the same `seed` share what a seed does; None is
-    one of its own. A baseline may be run `without` some of the session's keeps.
+    `stops` is asked with the interim score, and may end the run there. Runs with the
+    same `seed` share what a seed does; None is one of its own. A baseline may be run
+    `without` some of the session's keeps.
     """
 
     idea: Idea | None = None
