@@ -80,7 +80,7 @@ def measure(file: Path) -> None:
     for place, rule in dict.fromkeys(jobs()):
         if (place, rule) not in done:
             tally = sum((_session(place, rule, seed) for seed in seeds()), Tally())
-            _append(file, {"place": asdict(place), "rule": rule, **asdict(tally)})
+            _append(file, {"place": asdict(place), "rule": rule, **vars(tally)})
     for runs in (3, 4, 6):
         for world, paired in (("reference", False), ("shared seeds", True)):
             name = f"audit {world} {runs}"
