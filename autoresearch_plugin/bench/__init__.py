@@ -2,7 +2,12 @@
 
     worlds      what ideas are worth, how noisy a run is, what can go wrong
     simulation  one session: devices, a moving baseline, runs that cost time
-    policies    who decides: the shipped judge itself, and what others use
+    judged      who decides: the shipped judge itself, in the loop of the plugin
+    rivals      rules that others use
+    proposal    what the rule might become
+    explore     greedy, audited as it goes
+    policies    all of them by name
+    audit       whether the closing audit tells the truth
     table       many sessions of many policies, side by side
     power       how many device-hours it takes to see an effect
 

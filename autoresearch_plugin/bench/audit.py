@@ -1,18 +1,16 @@
 """What the audit at the end of a session would say, and whether it is true.
 
 The first baseline's calibration runs, which nobody selected, against fresh runs of the
-last baseline: an interval by Student's t for the gain of the whole session.
+last baseline with the same seeds; the interval is that of `autoresearch_plugin.audit`.
 """
 
 from __future__ import annotations
 
-import math
 import random
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autoresearch_plugin.audit import t_quantile
+from autoresearch_plugin import audit
 from autoresearch_plugin.bench.judged import Judged
 from autoresearch_plugin.bench.simulation import Ask, Session
 from autoresearch_plugin.bench.table import Place
@@ -32,24 +30,17 @@ class Coverage:
     error: float
 
 
-def coverage(place: Place, runs: int, seeds: range, pooled: bool = False) -> Coverage:
-    """Audit the sessions of these seeds with `runs` runs on either side.
-
-    The noise is that of these runs, or that of the whole session when `pooled`.
-    """
+def coverage(place: Place, runs: int, seeds: range, paired: bool = False) -> Coverage:
+    """Audit the sessions of these seeds with `runs` runs on either side."""
     covered, widths, errors = 0, [], []
     for seed in seeds:
-        policy = Judged()
+        policy = Judged(paired=paired)
         world, rng = WORLDS[place.world], random.Random(seed)
         session = Session(world, policy, place.gpus, place.gpu_hours, rng).run()
-        first = [run.value for run in policy.first_head[:runs]]
-        answers = [session.measure(Ask(head=session.head)) for _ in range(runs)]
-        last = [answer.value for answer in answers if answer.value is not None]
-        error = statistics.fmean(first) - statistics.fmean(last) - session.gain
-        noise = policy.noise if pooled else None
-        width = _half_width(first, last, noise)
-        covered += abs(error) <= width
-        widths.append(width)
+        found = of(session, policy, runs)
+        error = -found.difference - session.gain
+        covered += abs(error) <= found.half_width
+        widths.append(found.half_width)
         errors.append(error)
     count = len(seeds)
     return Coverage(
@@ -57,13 +48,19 @@ def coverage(place: Place, runs: int, seeds: range, pooled: bool = False) -> Cov
     )
 
 
-def _half_width(
-    first: Sequence[float], last: Sequence[float], sigma: float | None
-) -> float:
-    """Of the interval; with a given sigma, which rests on a session's worth of runs."""
-    share = math.sqrt(1 / len(first) + 1 / len(last))
-    if sigma is not None:
-        return t_quantile(0.975, 100.0) * sigma * share
-    df = len(first) + len(last) - 2
-    squares = sum((len(x) - 1) * statistics.variance(x) for x in (first, last))
-    return t_quantile(0.975, df) * math.sqrt(squares / df) * share
+def of(session: Session, policy: Judged, runs: int) -> audit.Audit:
+    """The audit of a finished session, with the seeds that its first baseline had."""
+    first = dict(policy.calibration[:runs])
+    seeds = [*first, *range(-1, len(first) - runs - 1, -1)]
+    for seed in seeds[len(first) :]:
+        first[seed] = _value(session, 0, seed)
+    last = {seed: _value(session, session.head, seed) for seed in first}
+    found = audit.compare(first, last, *policy.noises, -policy.claimed(), 1.0)
+    assert found is not None, "there are enough runs"
+    return found
+
+
+def _value(session: Session, head: int, seed: int) -> float:
+    value = session.measure(Ask(head=head, seed=seed)).value
+    assert value is not None, "baselines do not crash"
+    return value

@@ -36,7 +36,7 @@ class Unit:
 
     @property
     def effect(self) -> float:
-        """What the unit changes, as far as its designs tell."""
+        """Of all of them together, so far."""
         return self.sums / self.runs
 
 
@@ -52,7 +52,7 @@ class Explore:
     def __init__(
         self,
         block: int = 11,
-        margin: float = 1.0,
+        margin: float = 0.5,
         keep_e: float = 2.0,
         go_e: float = 1.0,
         rounds: int = 2,

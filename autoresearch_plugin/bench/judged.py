@@ -68,6 +68,11 @@ class Stopping:
 
         return stops, spared
 
+    def margin(self, sigma: float) -> float | None:
+        """From what is expected to what is hoped for; None while nobody can tell."""
+        forecast = self._forecast(0.0, sigma)
+        return None if forecast is None else forecast.expected - forecast.hopeful
+
     def _forecast(self, interim: float, sigma: float) -> early.Forecast | None:
         """A forecast moves with the interim score, so that one is made for all."""
         known = (len(self.residuals), len(self.spared))
@@ -111,8 +116,10 @@ class Judged:
     `prior` is by what factor the profile is wrong about its noise. `paired` keeps a
     bank of seeds and compares run by run where that is sharper, as on step budgets.
     With `early_stop` losers end inside their first run, with `stop_repeats` in later
-    ones as well. With `fdr` the bound for a keep follows e-LOND at that false discovery
-    rate (Xu and Ramdas, Online multiple testing with e-values).
+    ones as well. `lean` is a proposal: a new baseline inherits all runs of the
+    candidate that it was, also in pairs, and a bank of seeds has only what a
+    candidate's next run needs. With `fdr` the bound for a keep follows e-LOND at that
+    false discovery rate (Xu and Ramdas, Online multiple testing with e-values).
     """
 
     def __init__(
@@ -123,12 +130,14 @@ class Judged:
         fdr: float | None = None,
         paired: bool = False,
         stop_repeats: bool = False,
+        lean: bool = False,
     ) -> None:
         self.rule = rule
         self.early_stop = early_stop
         self.stop_repeats = stop_repeats
         self.fdr = fdr
         self.paired = paired
+        self.lean = lean
         self.kept_e: list[float] = []
         self._prior = prior
         self._noise = Pool(prior)
@@ -137,10 +146,11 @@ class Judged:
         self._stopping_pairs = Stopping()
         self._decided = 0
         self._heads: dict[int, list[Run]] = {}
-        self._interims: dict[int, float] = {}  # of the bank's runs, by seed
-        self._inherited: dict[int, int] = {}
+        self._interims: dict[tuple[int, int], float] = {}  # of heads, by seed
+        self._inherited: dict[int, list[int]] = {}  # seeds
         self._running: dict[int, int] = {}
         self._screened: dict[int, int] = {}
+        self._middles: dict[tuple[int, int], float] = {}  # of candidates, by seed
         self._guarded = rule
 
     def claimed(self) -> float:
@@ -152,14 +162,14 @@ class Judged:
         return statistics.fmean(first) - statistics.fmean(last)
 
     @property
-    def first_head(self) -> Sequence[Run]:
-        """Calibration runs of the first baseline, in order."""
-        return self._runs(0)
+    def calibration(self) -> list[tuple[int, float]]:
+        """Seed and score of the first baseline's runs, in order."""
+        return [(run.seed, run.value) for run in self._runs(0)]
 
     @property
-    def noise(self) -> float:
-        """Sigma of one run, as far as the session knows."""
-        return self._noise.noise.sigma
+    def noises(self) -> tuple[Noise, Noise | None]:
+        """Of one run and of a pair, as far as the session knows."""
+        return self._noise.noise, self._pairs.noise if self._pairs else None
 
     def lane(self, session: Session) -> Lane:
         """Calibrate if the head needs it, else try the next idea."""
@@ -179,7 +189,7 @@ class Judged:
         screened = self._screened.get(head, 0)
         if measured == 0 and running:
             wanted = judge.HEAD_MIN
-        elif screened == 0:
+        elif screened == 0 or self._is_lean:
             wanted = 1
         else:
             wanted = min(HEAD_TOP_MAX, judge.HEAD_MIN + screened // HEAD_TOP_EVERY)
@@ -188,17 +198,31 @@ class Judged:
     def _runs(self, head: int) -> list[Run]:
         return self._heads.setdefault(head, [])
 
+    @property
+    def _is_lean(self) -> bool:
+        """Whether more baseline runs than pairs need would say nothing."""
+        if not self.lean or self._pairs is None:
+            return False
+        return self._pairs.noise.sigma < self._noise.noise.sigma
+
+    def _seed(self, head: int, position: int) -> int:
+        """The seed at a position of a baseline's bank."""
+        inherited = self._inherited.get(head, [])
+        return (
+            inherited[position] if position < len(inherited) else BANK * head + position
+        )
+
     def _head_run(self, head: int) -> Lane:
         position = len(self._runs(head)) + self._running.get(head, 0)
-        seed = head * BANK + position
+        seed = self._seed(head, position)
         self._running[head] = self._running.get(head, 0) + 1
         answer = yield Ask(head=head, seed=seed if self.paired else None)
         self._running[head] -= 1
         assert answer.value is not None, "a baseline never crashes here"
         assert answer.interim is not None
-        self._interims[seed] = answer.interim
+        self._interims[head, seed] = answer.interim
         self._runs(head).append(Run(answer.value, seed, str(head)))
-        own = self._runs(head)[self._inherited.get(head, 0) :]
+        own = self._runs(head)[len(self._inherited.get(head, [])) :]
         self._noise.put(head, [run.value for run in own])
         self._stopping.residuals.append(answer.interim - answer.value)
 
@@ -232,10 +256,17 @@ class Judged:
         self.kept_e.append(self._e_value(self._evidence(idea.head, runs)))
         self._guarded = self.rule.on_guard(self.kept_e)
         session.keep(idea)
-        if not self.paired:  # the run that chose it is left out
-            name = str(session.head)
-            self._runs(session.head).extend(replace(r, head=name) for r in runs[1:])
-            self._inherited[session.head] = len(runs) - 1
+        if self.lean or not self.paired:
+            self._inherit(idea.head, session.head, runs if self.lean else runs[1:])
+
+    def _inherit(self, old: int, new: int, runs: Sequence[Run]) -> None:
+        """By default the run that chose the candidate is left out of `runs`."""
+        self._runs(new).extend(replace(run, head=str(new)) for run in runs)
+        self._inherited[new] = [run.seed for run in runs]
+        for run in runs:
+            self._interims[new, run.seed] = self._middles.pop(
+                (old, run.seed), run.value
+            )
 
     def _rule_now(self) -> judge.Rule:
         if self.fdr is None:
@@ -251,7 +282,7 @@ class Judged:
         head = idea.head
         yield from self._ensure_head(head, 1)
         while True:
-            seed = head * BANK + len(runs)
+            seed = self._seed(head, len(runs))
             stops, spared, stopping = self._stopper(session, head, rule, runs, seed)
             answer = yield Ask(idea, stops=stops, seed=seed if self.paired else None)
             if answer.value is None:
@@ -261,7 +292,8 @@ class Judged:
             self._learn(idea, head, runs, answer)
             if self._decision(head, runs, rule) == judge.REPLICATE:
                 partners = len(runs) + 1 if self.paired else 0
-                yield from self._ensure_head(head, max(rule.head_min, partners))
+                least = 0 if self._is_lean else rule.head_min
+                yield from self._ensure_head(head, max(least, partners))
             going_on = self._decision(head, runs, rule) == judge.REPLICATE
             if spared:
                 stopping.spared.append(going_on)
@@ -278,16 +310,16 @@ class Judged:
         if len(runs) == 1:
             self._screened[head] = self._screened.get(head, 0) + 1
         residual = answer.interim - answer.value
-        if len(runs) == 1 or self.stop_repeats:
-            self._stopping.residuals.append(residual)
+        self._stopping.residuals.append(residual)
         if self._pairs is None:
             return
         partners = {run.seed: run.value for run in self._runs(head)}
         pairs = [run.value - partners[run.seed] for run in runs if run.seed in partners]
         self._pairs.put((idea.number, head), pairs)
         seed = runs[-1].seed
-        if seed in partners and (len(runs) == 1 or self.stop_repeats):
-            shared = self._interims[seed] - partners[seed]
+        self._middles[head, seed] = answer.interim
+        if seed in partners:
+            shared = self._interims[head, seed] - partners[seed]
             self._stopping_pairs.residuals.append(residual - shared)
 
     # -------------------------------------------------------------------- the judge
@@ -311,11 +343,21 @@ class Judged:
     def _decision(self, head: int, runs: Sequence[Run], rule: judge.Rule) -> str:
         if not runs:
             return judge.DISCARD
+        if self._pairs is None and self._is_hopeless(head, runs, rule):
+            return judge.DISCARD
         question = self._question(head, runs)
         evidence = weigh(question)
         if -evidence.d < _hopeless(rule) * evidence.standard_error:
             return judge.DISCARD
         return rule.decision(question, evidence, self._e_value(evidence), rule.go_e)
+
+    def _is_hopeless(self, head: int, runs: Sequence[Run], rule: judge.Rule) -> bool:
+        """Whether not even the pooled noise would let this gain be one."""
+        base = self._runs(head)
+        gain = sum(run.value for run in base) / len(base)
+        gain -= sum(run.value for run in runs) / len(runs)
+        error = self._noise.noise.sigma * math.sqrt(1 / len(runs) + 1 / len(base))
+        return gain < _hopeless(rule) * error - 1e-12
 
     # ---------------------------------------------------------- stopping inside a run
 
@@ -330,28 +372,31 @@ class Judged:
         """The rule is asked what it would say if the run ended as hoped for."""
         if not self.early_stop or (runs and not self.stop_repeats):
             return None, [], self._stopping
-        partner = self._partner(head, seed)
-        stopping = self._stopping if partner is None else self._stopping_pairs
-        base = 0.0 if partner is None else self._interims[seed] - partner.value
         name = str(head)
 
         def is_out(hopeful: float) -> bool:
             ended = Run(hopeful, seed, name)
             return self._decision(head, [*runs, ended], rule) == judge.DISCARD
 
-        sigma = self._noise.noise.sigma
-        if partner is not None and self._pairs is not None:
-            sigma = self._pairs.noise.sigma
+        stopping, sigma, base = self._sharper(head, seed)
         return *stopping.stopper(is_out, sigma, session.rng, base), stopping
 
-    def _partner(self, head: int, seed: int) -> Run | None:
-        """The head's run with this seed, where a pair says more than two means do."""
-        if self._pairs is None:
-            return None
-        means = self._noise.noise.sigma * math.sqrt(1 + 1 / len(self._runs(head)))
-        if self._pairs.noise.sigma >= means:
-            return None
-        return next((run for run in self._runs(head) if run.seed == seed), None)
+    def _sharper(self, head: int, seed: int) -> tuple[Stopping, float, float]:
+        """What to forecast from: a run alone, or its difference to its partner."""
+        sigma = self._noise.noise.sigma
+        alone = (self._stopping, sigma, 0.0)
+        partner = next((run for run in self._runs(head) if run.seed == seed), None)
+        if partner is None or self._pairs is None:
+            return alone
+        narrow = self._pairs.noise.sigma
+        pairs, single = (
+            self._stopping_pairs.margin(narrow),
+            self._stopping.margin(sigma),
+        )
+        if pairs is None or (single is not None and single <= pairs):
+            return alone
+        base = self._interims[head, seed] - partner.value
+        return self._stopping_pairs, narrow, base
 
 
 def _hopeless(rule: judge.Rule) -> float:

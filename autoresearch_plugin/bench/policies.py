@@ -12,9 +12,11 @@ from types import MappingProxyType
 from autoresearch_plugin import judge
 from autoresearch_plugin.bench.explore import Explore
 from autoresearch_plugin.bench.judged import Judged
+from autoresearch_plugin.bench.proposal import Quick
 from autoresearch_plugin.bench.rivals import FixedRuns, Greedy, bootstrap, t_test
 from autoresearch_plugin.bench.simulation import Policy
 
+QUICK = Quick(alarm=1.0)  # never on guard
 ANYTIME = judge.Rule(keep_e=20.0, n_max=12, name="anytime")
 
 POLICIES: Mapping[str, Callable[[], Policy]] = MappingProxyType(
@@ -24,8 +26,9 @@ POLICIES: Mapping[str, Callable[[], Policy]] = MappingProxyType(
         "default, runs to the end": lambda: Judged(early_stop=False),
         "default, prior x2": lambda: Judged(prior=2.0),
         "default, prior x1/2": lambda: Judged(prior=0.5),
-        "default, stops repeats": lambda: Judged(stop_repeats=True),
-        "explore": Explore,
+        "proposal": lambda: Judged(QUICK, lean=True),
+        "proposal, paired": lambda: Judged(QUICK, lean=True, paired=True),
+        "explore": lambda: Explore(block=11, margin=0.6, rounds=1),
         "anytime": lambda: Judged(ANYTIME),
         "fdr": lambda: Judged(replace(ANYTIME, name="fdr"), fdr=0.1),
         "greedy": Greedy,

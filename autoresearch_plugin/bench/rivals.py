@@ -17,10 +17,9 @@ class Greedy:
     """autoresearch's rule: one run, lower than the lowest number so far is a keep.
 
     All runs have the same seed, as there. `margin` is asked on top. Winners that ran on
-    an old head are merged unmeasured.
-    With `early_stop` losers end at their interim score. With `pair_margin` the margin
-    is twice the distance of two baseline runs (karpathy/autoresearch, pull request
-    560).
+    an old head are merged unmeasured. With `early_stop` losers end at their interim
+    score. With `pair_margin` the margin is twice the distance of two baseline runs
+    (karpathy/autoresearch, pull request 560).
     """
 
     def __init__(

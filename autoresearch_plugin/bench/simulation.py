@@ -41,7 +41,7 @@ class Ask:
 
     `stops` is asked with the interim score, and may end the run there. Runs with the
     same `seed` share what a seed does; None is one of its own. A baseline may be run
-    `without` some of the keeps.
+    `without` some of the session's keeps.
     """
 
     idea: Idea | None = None

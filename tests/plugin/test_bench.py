@@ -12,6 +12,7 @@ import signal
 import statistics
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from autoresearch_plugin import early, judge
 from autoresearch_plugin.bench import audit, explore, power, table
 from autoresearch_plugin.bench.judged import HOPELESS, Judged, Pool, Stopping
-from autoresearch_plugin.bench.policies import POLICIES
+from autoresearch_plugin.bench.policies import POLICIES, QUICK
 from autoresearch_plugin.bench.rivals import Greedy
 from autoresearch_plugin.bench.simulation import (
     OVERHEAD,
@@ -157,7 +158,7 @@ def test_every_idea_has_its_own_place_in_the_pool():
     ran = session(policy, hours=10.0)
     runs = sum(max(0, r - 1) for effect, _, r in ran.decided if effect < math.inf)
     own = [
-        len(values) - policy._inherited.get(head, 0)
+        len(values) - len(policy._inherited.get(head, []))
         for head, values in policy._heads.items()
     ]
     heads = sum(max(0, count - 1) for count in own)
@@ -237,7 +238,6 @@ def test_pairs_are_used_where_they_are_sharper(share, paired):
     head = next(head for head, runs in policy._heads.items() if len(runs) >= 3)
     run = Run(0.0, head * 1000, str(head))
     assert policy._evidence(head, [run]).paired is paired
-    assert (policy._partner(head, run.seed) is not None) is paired
     assert len(policy._stopping_pairs.residuals) > 12
     assert ran.keeps
 
@@ -347,13 +347,82 @@ def test_explore_proves_what_it_keeps():
 # --------------------------------------------------------------------------- the audit
 
 
-@pytest.mark.parametrize("pooled", [False, True])
-def test_the_audit_covers_the_truth(pooled):
+@pytest.mark.parametrize("paired", [False, True])
+def test_the_audit_covers_the_truth(paired):
     """Its interval is meant for 95 %; forty sessions can tell that from 80 %."""
-    found = audit.coverage(table.Place(gpu_hours=8.0), 4, range(40), pooled)
+    place = table.Place("shared seeds" if paired else "reference", gpu_hours=8.0)
+    found = audit.coverage(place, 4, range(40), paired)
     assert found.covered > 0.85
     assert abs(found.error) < 0.5
-    assert 1.0 < found.half_width < 2.5
+    assert found.half_width < (0.8 if paired else 2.5)
+
+
+# -------------------------------------------------------------------------- proposals
+
+
+@pytest.mark.parametrize(
+    ("runs", "e", "expected"),
+    [
+        (1, 9.9, judge.REPLICATE),
+        (1, 10.1, judge.KEEP),
+        (2, 2.9, judge.REPLICATE),
+        (2, 3.1, judge.KEEP),
+        (3, 2.1, judge.KEEP),
+        (3, 1.2, judge.DISCARD),
+        (8, 1.9, judge.DISCARD),
+    ],
+)
+def test_the_quick_rule_needs_fewer_runs_of_strong_evidence(runs, e, expected):
+    """In pairs with as many runs of the baseline."""
+    question = judge.Question(
+        candidate=tuple(Run(-1.0, seed, "0") for seed in range(runs)),
+        heads={"0": tuple(Run(0.0, seed, "0") for seed in range(runs))},
+        unpaired=judge.Noise(9.0, 9.0),
+        paired=judge.Noise(0.3, 9.0),
+    )
+    evidence = judge.weigh(question)
+    assert QUICK.decision(question, evidence, e, QUICK.go_e) == expected
+    if runs < 3:
+        alone = judge.weigh(replace(question, paired=None))
+        found = QUICK.decision(question, alone, e, QUICK.go_e)
+        assert found == judge.REPLICATE, "means need three runs of the baseline"
+
+
+def test_a_lean_baseline_begins_with_the_runs_of_its_candidate():
+    """And the next candidate meets their seeds."""
+    policy = POLICIES["proposal, paired"]()
+    assert isinstance(policy, Judged)
+    ran = session(policy, World(seed_share=0.95), hours=8.0)
+    assert ran.keeps
+    for head, seeds in policy._inherited.items():
+        assert seeds == [run.seed for run in policy._heads[head][: len(seeds)]]
+        assert policy._seed(head, 0) == seeds[0]
+    assert ran.spent["baseline"] < 0.2 * ran.used
+
+
+@given(st.integers(1, 60))
+def test_an_audit_of_many_keeps_is_balanced(units):
+    """Each is left out in half of the runs, and there are more runs than keeps."""
+    rows = explore._design(units, random.Random(units))
+    assert units < len(rows) <= max(12, 2 * units)
+    for column in zip(*rows, strict=True):
+        assert 2 * sum(column) == len(rows)
+
+
+def test_provisional_keeps_are_told_apart():
+    """One design of twelve runs finds the improvements among eleven changes."""
+    policy = explore.Explore(rounds=1)
+    state = Session(World(interaction=0.0), policy, 1, 1e9, random.Random(1))
+    effects = [-4.0, 1.0] * 5 + [-4.0]
+    for effect in effects:
+        state.keep(Idea(effect, state.head, crashes=False, misleading=0.0))
+    policy._start(state, [explore.Unit([k]) for k in range(11)])
+    while policy._rows:
+        row = policy._row(state)
+        ask = next(row)
+        with contextlib.suppress(StopIteration):
+            row.send(state.measure(ask))
+    assert state.standing == [-4.0] * 6
 
 
 # ------------------------------------------------------------------------- the figures
