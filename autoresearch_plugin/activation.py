@@ -168,6 +168,9 @@ def exit_code(session: pytest.Session, state: State) -> int:
     if status == 0 and state.failures():
         status = 1
     if status == 0 and state.settings.require_keep:
+        from autoresearch_plugin.reporting import is_revoked
+
         rows = research.ledger.candidates(research.session)
-        status = 0 if any(row["commit_id"] for row in rows) else 1
+        kept = any(row["commit_id"] for row in rows) and not is_revoked(research)
+        status = 0 if kept else 1
     return status

@@ -1,7 +1,7 @@
 """The audit: what a session has really gained, on text that no decision has seen.
 
-Pure arithmetic; lower is better inside. The first baseline's runs were made before
-anything was chosen, those of the last one are new and have their seeds: neither is a
+Pure arithmetic; lower is better inside. The runs are new, with seeds that nothing was
+chosen by (or, of the first baseline, were made before anything was): neither end is a
 winner of anything, so their difference is what the keeps are worth together.
 """
 
@@ -112,6 +112,7 @@ def t_quantile(p: float, df: float) -> float:
     With t = sqrt(df) * tan(x) the distribution function is an integral over
     cos(x) ** (df - 1), which Simpson's rule takes easily.
     """
+    df = min(df, 1e4)  # beyond, nothing changes and the rule would miss the peak
     whole = _cosine(math.pi / 2, df)
     low, high = 0.0, math.pi / 2
     while high - low > 1e-10:

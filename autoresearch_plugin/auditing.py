@@ -1,7 +1,8 @@
-"""Runs the audit of a session: which checkpoints are scored, what is trained anew.
+"""Runs the audit of a session: which baselines are scored, with which seeds.
 
 Every lane takes part. All there is to know is in the ledger, so an audit that was cut
-off goes on where it was, and anybody can ask for its outcome.
+off goes on where it was, and anybody can ask for its outcome. The seeds are new: a kept
+candidate was chosen for its luck with those of its parent's bank.
 """
 
 from __future__ import annotations
@@ -22,24 +23,19 @@ from autoresearch_plugin.paths import checkpoint
 if TYPE_CHECKING:
     from autoresearch_plugin.ledger import Row
     from autoresearch_plugin.loop import Research
-
+    from autoresearch_plugin.trial import TrialResult
 
 REVOKED = "revoked by the audit"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is still to be scored: pairs of a baseline and a seed."""
+    """What is to be scored: `items` are pairs of a baseline and a seed, in order."""
 
     first: Head
     last: Head
-    seeds: tuple[int, ...]
-
-    @property
-    def items(self) -> list[tuple[str, int]]:
-        """In the order of work: what must be trained comes first."""
-        heads = (self.last.id, self.first.id)
-        return [(head, seed) for head in heads for seed in self.seeds]
+    runs: int
+    items: tuple[tuple[str, int], ...]
 
 
 # ------------------------------------------------------------------------- planning
@@ -49,22 +45,27 @@ def plan(research: Research, runs: int | None = None) -> Plan | str:
     """What an audit of the session takes, or why there is none.
 
     `runs` of each baseline; by default as many as the share of device time allows.
+    Where runs are paired both baselines are trained with the same new seeds. Else the
+    first one's calibration runs are scored from their checkpoints, and what they lack
+    in number is trained.
     """
     session = research.ledger.session(research.session)
     if session["first_head"] == session["head"]:
         return "nothing was kept"
+    if not research.profile.hidden:
+        return "not audited: the training command has no hidden split"
     first, last = _head(research, session["first_head"]), research.head()
-    count = runs or _affordable(research, first)
+    sealed = [] if research.paired else _sealed(research, first)
+    count = runs or _affordable(research, len(sealed))
     if count < RUNS_MIN:
         return (
             f"not audited: {RUNS_MIN} new runs would take more than {SHARE:.0%} of the "
             "device time; `autoresearch audit` makes them"
         )
-    ledger = research.ledger
-    own = [row["seed"] for row in ledger.own_head_trials(first.id)]
-    bank = (ledger.seed(first.id, index) for index in range(count + len(own)))
-    seeds = dict.fromkeys((*own, *bank))
-    return Plan(first, last, tuple(seeds)[:count])
+    fresh = [research.ledger.seed("audit", index) for index in range(count)]
+    ours = [*sealed, *fresh][:count]
+    items = [(last.id, seed) for seed in fresh] + [(first.id, seed) for seed in ours]
+    return Plan(first, last, count, tuple(items))
 
 
 def _head(research: Research, name: str) -> Head:
@@ -72,16 +73,24 @@ def _head(research: Research, name: str) -> Head:
     return Head(row["id"], row["source"], row["commit_id"], row["amount"])
 
 
-def _affordable(research: Research, first: Head) -> int:
+def _sealed(research: Research, first: Head) -> list[int]:
+    """Seeds of calibration runs whose checkpoints are there."""
+    rows = research.ledger.own_head_trials(first.id)
+    seeds = [row["seed"] for row in rows]
+    return [s for s in seeds if checkpoint(research.root, first.id, s).is_file()]
+
+
+def _affordable(research: Research, sealed: int) -> int:
     """How many runs of each the share of device time pays for; `always` pays."""
     ledger = research.ledger
+    least = RUNS_MIN if research.settings.audit == "always" else 0
     spans = ledger.recent_seconds(research.session, 100)
     if not spans:
-        return 0
-    one = statistics.median(spans)
-    used = ledger.device_seconds(research.session)
-    count = min(RUNS_MAX, int(SHARE * used / one))
-    return max(RUNS_MIN, count) if research.settings.audit == "always" else count
+        return least
+    paid = SHARE * ledger.device_seconds(research.session) / statistics.median(spans)
+    counts = range(RUNS_MAX, 0, -1)
+    affordable = (n for n in counts if n + max(0, n - sealed) <= paid)
+    return max(least, next(affordable, 0))
 
 
 # -------------------------------------------------------------------------- running
@@ -113,27 +122,33 @@ def is_done(research: Research, todo: Plan) -> bool:
 
 def _score(research: Research, head: Head, row: Row, todo: Plan) -> None:
     side = "last" if head is todo.last else "first"
-    number = todo.seeds.index(row["seed"]) + 1
-    label = f"audit, {side} baseline {head.short}, run {number} of {len(todo.seeds)}"
-    sealed = checkpoint(research.root, head.id, row["seed"])
-    trained = not sealed.is_file()
-    result = research.hidden_score(
-        head, row["seed"], None if trained else sealed, label
-    )
+    number = todo.items.index((head.id, row["seed"])) % todo.runs + 1
+    label = f"audit, {side} baseline {head.short}, run {number} of {todo.runs}"
+    seal = checkpoint(research.root, head.id, row["seed"])
+    use = None if research.paired or not seal.is_file() else seal
+    result = research.hidden_score(head, row["seed"], use, label)
+    if result.outcome.is_accident or (use is not None and not result.ok):
+        use = None  # a seal may be damaged
+        result = research.hidden_score(head, row["seed"], use, label)
     value = result.metrics.get(research.metric)
     if value is None:
-        raise InfrastructureError(
-            f"{label} gave no score: {result.outcome}"
-            f"{': ' if result.message else ''}{result.message}. It asks for the split "
-            "`test` (docs/contract.md); a training command that has none is not "
-            f"audited with --autoresearch-audit never.{last_words(result)}"
-        )
+        raise _failure(label, result)
     summary = result.summary
-    for known in () if trained else research.ledger.own_head_trials(head.id):
+    for known in () if use is None else research.ledger.own_head_trials(head.id):
         if known["seed"] == row["seed"]:
             summary = known["summary"]
-    research.ledger.finish_audit(row["id"], value, summary, trained)
+    research.ledger.finish_audit(row["id"], value, summary, use is None)
     research.tell(f"{label}: {research.metric} {value:.4f} on hidden text")
+
+
+def _failure(label: str, result: TrialResult) -> InfrastructureError:
+    return InfrastructureError(
+        f"{label} gave no score: {result.outcome}"
+        f"{': ' if result.message else ''}{result.message}. The keeps stand as they "
+        "are, without an audit; `autoresearch audit` tries again. If this command "
+        "cannot score the split `test`, its `describe` must not say `hidden` "
+        f"(docs/contract.md).{last_words(result)}"
+    )
 
 
 # -------------------------------------------------------------------------- outcome
@@ -147,7 +162,7 @@ def outcome(research: Research) -> Audit | None:
     last = _scores(rows, session["head"])
     if session["first_head"] == session["head"] or not (first and last):
         return None
-    head = research.head()
+    head = _head(research, session["first_head"])  # that one has runs for certain
     kept = [
         Verdict.from_data(row["evidence"])
         for row in research.ledger.candidates(research.session)
@@ -165,18 +180,24 @@ def outcome(research: Research) -> Audit | None:
 
 
 def conclude(research: Research) -> None:
-    """Note on every keep that the audit contradicts it, if it does."""
+    """Note on every keep whether the audit contradicts it."""
     found = outcome(research)
-    if found is None or not found.contradicts:
+    if found is None:
         return
     for row in research.ledger.candidates(research.session):
-        if row["commit_id"] and not row["reason"].startswith(REVOKED):
-            reason = f"{REVOKED}: {row['reason']}"
+        if row["commit_id"]:
+            reason = row["reason"].removeprefix(f"{REVOKED}: ")
+            if found.contradicts:
+                reason = f"{REVOKED}: {reason}"
             research.ledger.update_candidate(row["id"], reason=reason)
 
 
 def _rows(research: Research) -> list[Row]:
-    return research.ledger.audits(research.session)
+    """Scores of the session's two ends, not of baselines between them."""
+    session = research.ledger.session(research.session)
+    ends = (session["first_head"], session["head"])
+    rows = research.ledger.audits(research.session)
+    return [row for row in rows if row["head"] in ends]
 
 
 def _scores(rows: list[Row], head: str) -> Mapping[int, float]:

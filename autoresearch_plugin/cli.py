@@ -261,11 +261,13 @@ def audit(options: argparse.Namespace) -> Iterator[str]:
     research = _session_to_audit(options.root, options.session)
     with closing(research.ledger), lease(research.device, wait=True) as held:
         research.executor.lease = held
+        _check_same_measuring(research)
         todo = auditing.plan(research, options.runs or RUNS_MIN)
-        assert not isinstance(todo, str)  # it has a keep, and runs were asked for
+        if isinstance(todo, str):
+            raise LedgerError(f"{todo}.")
         yield (
             f"session {research.session}: first baseline {todo.first.short} against "
-            f"{todo.last.short}, {len(todo.seeds)} runs each of {research.budget}"
+            f"{todo.last.short}, {todo.runs} runs each of {research.budget}"
         )
         while auditing.step(research, todo):
             made = research.ledger.audits(research.session)[-1]
@@ -273,8 +275,33 @@ def audit(options: argparse.Namespace) -> Iterator[str]:
             yield f"  {side} baseline: {research.metric} {made['value']:.6f}"
         auditing.conclude(research)
         yield from audit_lines(research.metric, auditing.outcome(research), "")
-        directory = report_dir(options.root, research.settings.report)
-        reporting.write_reports(research, directory)
+        if research.session == research.ledger.sessions()[-1]["id"]:
+            directory = report_dir(options.root, research.settings.report)
+            reporting.write_reports(research, directory)
+
+
+def _check_same_measuring(research: Research) -> None:
+    """An audit measures as its session did, or not at all.
+
+    Raises:
+        LedgerError: the core, the data, torch or the device is another one now.
+    """
+    from autoresearch_plugin.session import describe
+
+    research.profile = describe(
+        research.executor,
+        research.root,
+        research.settings,
+        research.device,
+        research.head().source,
+    )
+    then = research.ledger.session(research.session)["fingerprint"]
+    if research.fingerprint != then:
+        raise LedgerError(
+            f"session {research.session} was measured under fingerprint {then}, this "
+            f"is {research.fingerprint}: another core, corpus, torch or device. Its "
+            "audit would compare apples and oranges; run it where it was measured."
+        )
 
 
 def _session_to_audit(root: Path, number: int | None) -> Research:

@@ -104,9 +104,9 @@ def _starts_alike(mine: Row, base: Row) -> bool:
 
 
 def same_start(one: float | None, other: float | None) -> bool:
-    """Whether two first losses are those of one model; True where one is unknown."""
+    """Whether two first losses are those of one model; a command may tell none."""
     if one is None or other is None:
-        return True
+        return one is other
     return math.isclose(one, other, rel_tol=SAME_START)
 
 

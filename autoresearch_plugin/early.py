@@ -7,7 +7,8 @@ interim scores say little the margin is wide and nothing is stopped. A share `SP
 the losers runs on all the same; when too many of those turn out well the rule becomes
 careful, then stops itself.
 
-The interim score may be the candidate's own claim: a lie only avoids a stop.
+The interim score may be the candidate's own claim. A lie makes no keep: it avoids a
+stop, and many of them blunt the rule for others.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ class Forecast(NamedTuple):
 class Experience:
     """What is known about interim scores.
 
-    `residuals` are interim minus final scores of completed runs, in pairs those of the
-    difference to the partner; `spared` says of each loser that ran on whether it would
-    have deserved another run. Both oldest first.
+    `residuals` are interim minus final scores of completed runs, or better of their
+    differences to what they are compared with; `spared` says of each loser that ran on
+    whether it would have deserved another run. Both oldest first.
     """
 
     residuals: Sequence[float] = field(default_factory=tuple)

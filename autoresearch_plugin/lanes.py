@@ -231,7 +231,9 @@ class LanePlugin:
     def _audit(self) -> None:
         """Take part in the audit, once nobody can move the baseline any more."""
         research, ledger = self.research, self.research.ledger
-        while ledger.units_running(research.session):
+        while ledger.units_running(research.session) or ledger.running_head_trials(
+            research.head().id
+        ):
             if ledger.stopping(research.session):
                 return
             research.tick()

@@ -7,6 +7,7 @@ processes can work on one session and any of them may die.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -111,8 +112,8 @@ class Research(Measuring):
     def _to_be_audited(self, head: Head, row: Row) -> Path | None:
         """Where the checkpoint of a first baseline's run goes: the audit scores it."""
         first = self.ledger.session(self.session)["first_head"] == head.id
-        if not (first and self.moves_head and self.profile.evaluates):
-            return None
+        if not (first and self.moves_head and self.profile.hidden) or self.paired:
+            return None  # pairs need new runs of both ends
         if self.settings.audit == "never" or row["seed_index"] >= RUNS_MAX:
             return None
         return checkpoint(self.root, head.id, row["seed"])
@@ -236,6 +237,8 @@ class Research(Measuring):
         allowed now.
         """
         verdict = judge.Verdict.from_data(evidence)
+        if math.isfinite(verdict.stopped_at) and self.settings.stop_early == "never":
+            return False
         same = (verdict.rule, verdict.rule_version) == judge.name_of(self.rule)
         undecided = verdict.decision == "discard" and verdict.e_value >= verdict.go_e
         return same and not (undecided and verdict.n < self.settings.max_runs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shutil
 import statistics
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from autoresearch_plugin import early, fingerprint, midway, patch, steadiness
 from autoresearch_plugin.errors import InfrastructureError, SessionStopping
-from autoresearch_plugin.executors.child import writing
 from autoresearch_plugin.executors.local import scratch_dir
 from autoresearch_plugin.idea import Head
 from autoresearch_plugin.paths import data_dir, state_dir
@@ -214,25 +214,41 @@ class Measuring:
                 replace(result, outcome=Outcome.WAITED, message=waited),
                 None,
             )
+        if keep_as is not None:
+            _seal(keep_as, result.ok)
+        changed = row["candidate"] is None and self._has_changed(head, row, result)
         self.ledger.finish_trial(
             row["id"], result, value, self.device.id, str(budget), mark
         )
+        if changed:
+            self.ledger.retire_head_trials(head.id, but=row["id"])
         return result
 
     def _waited(self, head: Head, row: Row, result: TrialResult) -> str | None:
         """Why a baseline run is to be repeated: the machine was not steady."""
         if not result.ok or self.budget.unit != "seconds":
             return None
-        others = [x["summary"] for x in self.ledger.own_head_trials(head.id)]
-        repeated = self.ledger.waited_trials(head.id)
-        if len(repeated) >= steadiness.PATIENCE:
+        if len(self.ledger.waited_trials(head.id)) >= steadiness.PATIENCE:
             return None  # this machine is never steady, and its noise is measured
-        if not any(x["seed_index"] == row["seed_index"] for x in repeated):
-            return steadiness.disturbance(result.summary, others, self.budget.amount)
-        if steadiness.is_off(result.summary, others):
-            # Twice the same: not this run is unusual, the machine has changed.
-            self.ledger.retire_head_trials(head.id)
-        return None
+        if self._has_changed(head, row, result):
+            return None
+        others = [x["summary"] for x in self.ledger.own_head_trials(head.id)]
+        return steadiness.disturbance(result.summary, others, self.budget.amount)
+
+    def _has_changed(self, head: Head, row: Row, result: TrialResult) -> bool:
+        """Whether the machine is another one than it was: a repeated run is off from
+        the others, and just as it was the first time."""
+        if not result.ok or self.budget.unit != "seconds":
+            return False
+        others = [x["summary"] for x in self.ledger.own_head_trials(head.id)]
+        before = [
+            x["summary"]
+            for x in self.ledger.waited_trials(head.id)
+            if x["seed_index"] == row["seed_index"]
+        ]
+        return steadiness.is_off(result.summary, others) and any(
+            not steadiness.is_off(result.summary, [x]) for x in before
+        )
 
     def _run(
         self,
@@ -253,6 +269,11 @@ class Measuring:
                 limits=limits,
                 interim=early.AT if scored and midway.wanted(self) else None,
             )
+            if (
+                spec.interim is not None
+            ):  # the clock stands still, the deadline does not
+                extra = limits["train"] + limits.get("evaluate", 0.0)
+                spec = replace(spec, limits={**limits, "train": extra})
             result = self.executor.trial(
                 spec,
                 self.device,
@@ -390,9 +411,19 @@ class Measuring:
 
 
 def _store(checkpoint: Path, path: Path) -> None:
-    with writing(path):
+    """Copy a checkpoint beside its place; without one the audit trains anew."""
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(checkpoint, path)
+        shutil.copyfile(checkpoint, path.with_suffix(".part"))
+
+
+def _seal(path: Path, good: bool) -> None:
+    """Put the copy into its place if its run counts."""
+    with contextlib.suppress(OSError):
+        if good:
+            path.with_suffix(".part").replace(path)
+        else:
+            path.with_suffix(".part").unlink()
 
 
 def _both(

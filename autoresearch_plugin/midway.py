@@ -43,7 +43,9 @@ class Midway:
         value = event.get("value")
         if event.get("event") == "interim" and isinstance(value, int | float):
             tokens = event["tokens"] / max(1, event["step"])
-            self._weigh(self.measuring.profile.sign * value, tokens)
+            rows = self.measuring.ledger.head_trials(self.head.id)
+            known = any(_tokens(row) is not None for row in rows)
+            self._weigh(self.measuring.profile.sign * value, tokens if known else None)
 
     @property
     def reason(self) -> str | None:
@@ -57,7 +59,7 @@ class Midway:
             return "stopped"
         return "spared" if self.spared else None
 
-    def _weigh(self, interim: float, tokens: float) -> None:
+    def _weigh(self, interim: float, tokens: float | None) -> None:
         measuring, head = self.measuring, self.head
         asked = comparing.question(measuring, self.number, head)
         forecast = self._forecast(asked, interim, tokens)
@@ -79,12 +81,19 @@ class Midway:
             self.verdict = judge.stopped(ended, measuring.rule, early.AT)
 
     def _forecast(
-        self, asked: judge.Question, interim: float, tokens: float
+        self, asked: judge.Question, interim: float, tokens: float | None
     ) -> early.Forecast | None:
-        """From this run alone or from its difference to the partner's: the sharper."""
+        """From the difference to the baseline's mean or to the partner: the sharper."""
         wide = self._may_cross(tokens)
-        alone, pairs = experience(self.measuring)
-        found = [alone.forecast(interim, asked.unpaired.sigma, wide)]
+        means, pairs = experience(self.measuring)
+        found: list[early.Forecast | None] = []
+        base = _middle(self.measuring.ledger.head_trials(self.head.id))
+        if base is not None:
+            sign = self.measuring.profile.sign
+            gap = interim - sign * base[0]
+            difference = means.forecast(gap, asked.unpaired.sigma, wide)
+            if difference is not None:
+                found.append(early.Forecast(*(sign * base[1] + x for x in difference)))
         partner = self._partner(tokens)
         if partner and asked.paired and math.isfinite(asked.paired.sigma):
             gap = interim - partner[0]
@@ -94,7 +103,7 @@ class Midway:
         known = [forecast for forecast in found if forecast is not None]
         return min(known, key=lambda f: f.expected - f.hopeful, default=None)
 
-    def _partner(self, tokens: float) -> tuple[float, float] | None:
+    def _partner(self, tokens: float | None) -> tuple[float, float] | None:
         """Interim and final score of the baseline's run with the same batches."""
         sign = self.measuring.profile.sign
         for row in self.measuring.ledger.head_trials(self.head.id):
@@ -103,7 +112,7 @@ class Midway:
                 return sign * _interim(row), sign * row["value"]
         return None
 
-    def _may_cross(self, tokens: float) -> bool:
+    def _may_cross(self, tokens: float | None) -> bool:
         row = self.measuring.ledger.candidate(self.number)
         usual = {_tokens(x) for x in self.measuring.ledger.head_trials(self.head.id)}
         return (
@@ -125,7 +134,10 @@ def changed_code(diff: str) -> str:
 
 
 def experience(measuring: Measuring) -> tuple[early.Experience, early.Experience]:
-    """What completed runs under this fingerprint say of scores: alone, and in pairs."""
+    """What completed runs say of scores: against their baseline's mean, and in pairs.
+
+    Not of scores alone: a keep may change the shape of all curves after it.
+    """
     ledger, sign = measuring.ledger, measuring.profile.sign
     rows = [
         row
@@ -137,7 +149,16 @@ def experience(measuring: Measuring) -> tuple[early.Experience, early.Experience
         for row in rows
         if row["candidate"] is None
     }
-    alone = [sign * (_interim(row) - row["value"]) for row in rows]
+    middles = {
+        head: _middle([row for row in base.values() if row["head"] == head])
+        for head in {row["head"] for row in rows}
+    }
+    means = []
+    for row in rows:
+        middle = middles[row["head"]]
+        if row["candidate"] is not None and middle is not None:
+            gap = _interim(row) - middle[0]
+            means.append(sign * (gap - (row["value"] - middle[1])))
     pairs = []
     for row in rows:
         partner = base.get((row["head"], row["seed"], _tokens(row)))
@@ -145,7 +166,16 @@ def experience(measuring: Measuring) -> tuple[early.Experience, early.Experience
             gap = _interim(row) - _interim(partner)
             pairs.append(sign * (gap - (row["value"] - partner["value"])))
     spared = tuple(_spared(measuring))
-    return early.Experience(alone, spared), early.Experience(pairs, spared)
+    return early.Experience(means, spared), early.Experience(pairs, spared)
+
+
+def _middle(rows: list[Row]) -> tuple[float, float] | None:
+    """Mean interim and final score of a baseline's runs that have both."""
+    known = [(_interim(row), row["value"]) for row in rows if _interim(row) is not None]
+    if not known:
+        return None
+    interims, values = zip(*known, strict=True)
+    return statistics.fmean(interims), statistics.fmean(values)
 
 
 def _spared(measuring: Measuring) -> Iterator[bool]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from autoresearch_plugin.ledger import Row
 
 LEDGER = "ledger.db"
+OUTSIDE = ("sources", "report", "audit", "stop_early")  # of what a resume must share
 
 
 @dataclass
@@ -295,7 +296,7 @@ def _tag(settings: Settings, repository: Repository | None) -> str | None:
 
 def _key(settings: Settings) -> str:
     """What makes two commands "the same" for a resume."""
-    data = {k: v for k, v in asdict(settings).items() if k not in ("sources", "report")}
+    data = {k: v for k, v in asdict(settings).items() if k not in OUTSIDE}
     return json.dumps(data, sort_keys=True)
 
 

@@ -88,6 +88,7 @@ class Profile:
     budget: Budget
     evaluates: bool = True
     interim: bool = False
+    hidden: bool = False
     charged: bool = False
     limits: Mapping[str, float] = field(default_factory=dict)
     noise_unpaired: float | None = None
@@ -126,6 +127,7 @@ class Profile:
             ),
             evaluates=bool(data.get("evaluates", True)),
             interim=bool(data.get("interim", False)),
+            hidden=bool(data.get("hidden", False)),
             charged=bool(data.get("charged", False)),
             limits={phase: _number(limits, phase, "limits.") for phase in limits},
             noise_unpaired=_spread(noise, "unpaired"),

@@ -83,7 +83,7 @@ def describe(spec, dataset, emit):
     profile = at_vocabulary(profile, prepared)
     emit({
         "event": "result", "metrics": {}, "schema": 1, "metric": "val_bpb", "direction": "min",
-        "evaluates": True, "interim": profile.interim_tokens > 0, "charged": profile.charged,
+        "evaluates": True, "interim": profile.interim_tokens > 0, "hidden": True, "charged": profile.charged,
         "budget": profile.budget, "limits": profile.limits, "noise": profile.noise,
         "fingerprint": fingerprint(profile, prepared, spec),
         "lines": lines(profile, prepared),

@@ -1,6 +1,6 @@
 """A score in mid-run, on rows that are cut from the training text: whoever loses badly by then need not finish.
 
-It is taken in the candidate's own process, so it may be a lie. A lie gains nothing: at most the run goes on.
+It is taken in the candidate's own process, so it may be a lie. A lie makes no keep: it avoids a stop.
 """
 
 import random
@@ -26,6 +26,7 @@ class Interim:
         model = getattr(model, "_orig_mod", model)  # compiled for training: another shape would compile it again
         before = RandomState()
         training = [(module, module.training) for module in model.modules()]
+        buffers = [(x, x.detach().clone()) for x in model.buffers()]
         model.eval()
         try:
             return bits_per_byte(np.concatenate(list(self._nll(model))), self._lengths)
@@ -35,6 +36,9 @@ class Interim:
         finally:
             for module, was in training:
                 module.training = was
+            with torch.no_grad():
+                for x, kept in buffers:
+                    x.copy_(kept)
             before.restore()
 
     @torch.no_grad()

@@ -190,7 +190,8 @@ class Transcript:
         value, seconds = event.get("value"), event.get("seconds")
         counts = _is_count(event.get("step")) and _is_count(event.get("tokens"))
         numbers = value is None or _is_finite(value)
-        if not (counts and numbers and _is_finite(seconds)):
+        timed = _is_finite(seconds) and seconds >= 0  # type: ignore[operator]
+        if not (counts and numbers and timed):
             return f"interim {_brief(event)}"
         due = self._spec.phase == "train" and self._spec.interim is not None
         return self._take_once("interim", event, due)

@@ -100,12 +100,13 @@ class Trials(Connection):
         """Runs of a baseline that the machine disturbed: they do not count."""
         return self._trials("head=? AND candidate IS NULL AND outcome='waited'", head)
 
-    def retire_head_trials(self, head: str) -> None:
-        """The machine is another one than it was: a baseline's runs count no more."""
+    def retire_head_trials(self, head: str, but: int = 0) -> None:
+        """The machine is another one than it was: a baseline's runs count no more,
+        except the trial `but`."""
         self._execute(
             "UPDATE trials SET outcome='waited', message='the machine has changed' "
-            "WHERE head=? AND candidate IS NULL AND outcome='ok'",
-            head,
+            "WHERE head=? AND candidate IS NULL AND outcome='ok' AND id<>?",
+            *(head, but),
         )
 
     def _inherited(self, head: str) -> list[Row]:

@@ -106,7 +106,8 @@ def audit_lines(metric: str, audit: Audit | None, why: str) -> Iterator[str]:
             f"not a result; {why}"
         )
         return
-    places = max(1, 1 - math.floor(math.log10(audit.half_width)))
+    width = audit.half_width
+    places = min(12, max(1, 1 - math.floor(math.log10(width)))) if width > 0 else 6
 
     def shown(value: float, sign: str = "") -> str:
         return f"{value:{sign}.{places}f}"

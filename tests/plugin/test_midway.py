@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -19,58 +21,74 @@ def fillers(count: int = early.LEAST) -> dict[str, dict[str, object]]:
     return {f"filler_{i}": {"WIDTH": 4.0 - 0.001 * (i + 1)} for i in range(count)}
 
 
+@dataclass
+class Seen:
+    """A finished session, what it printed, and a loser that was stopped in it."""
+
+    project: Project
+    printed: str
+    row: dict[str, Any]
+
+    @property
+    def trials(self) -> list[dict[str, Any]]:
+        """All runs of the session."""
+        return self.project.ledger().session_trials(1)
+
+
 @pytest.fixture
-def stopped(project: Project) -> Project:
-    """A session whose last candidate is a slow loser."""
+def stopped(project: Project) -> Seen:
+    """A session whose last candidates are slow losers: three, for one may be spared."""
     project.configure(INTERIM)
     project.commit()
-    script = project.script(**fillers(), bad={"LR": 5.0, **SLOW})
+    losers = {f"loser_{i}": {"LR": 5.0 + i, **SLOW} for i in range(3)}
+    script = project.script(**fillers(), **losers)
     result = project.research(script, "--autoresearch-experiments=99")
     assert result.ret == 0, result.stdout.str()
-    project.output = result.stdout.str()  # type: ignore[attr-defined]
-    return project
+    row = next(
+        row
+        for row in project.ledger().candidates()
+        if row["title"].startswith("loser") and "stopped at" in row["reason"]
+    )
+    return Seen(project, result.stdout.str(), row)
 
 
-def test_a_loser_ends_at_40_percent(stopped: Project) -> None:
+def test_a_loser_ends_at_40_percent(stopped: Seen) -> None:
     """Its verdict says where it was heading; no score of its own is claimed."""
-    row = next(r for r in stopped.ledger().candidates() if r["title"] == "bad")
+    row = stopped.row
     assert row["state"] == "discard"
     assert row["reason"].startswith("discard: heading for 2.")
     assert row["reason"].endswith("; stopped at 40 % of its first run")
-    assert row["evidence"]["candidate"] == {
-        "mean": None,
-        "sd": row["evidence"]["sigma"],
-        "n": 0,
-    }
-    (trial,) = stopped.ledger().candidate_trials(row["id"])
-    assert (trial["outcome"], trial["value"], trial["early"]) == (
-        "stopped-early",
-        None,
-        "stopped",
-    )
-    assert trial["interim"]["step"] == 4
+    nothing = {"mean": None, "sd": row["evidence"]["sigma"], "n": 0}
+    assert row["evidence"]["candidate"] == nothing
+    (trial,) = stopped.project.ledger().candidate_trials(row["id"])
+    assert (trial["outcome"], trial["value"]) == ("stopped-early", None)
+    assert (trial["early"], trial["interim"]["step"]) == ("stopped", 4)
 
 
-def test_people_read_that_it_was_stopped(stopped: Project) -> None:
+def test_people_read_that_it_was_stopped(stopped: Seen) -> None:
     """The closing screen counts it, results.tsv leaves its number empty."""
-    rows = stopped.ledger().session_trials(1)
-    count = sum(trial["early"] == "stopped" for trial in rows)
-    assert f"; {count} stopped inside their run" in stopped.output  # type: ignore[attr-defined]
-    table = (stopped.path / "autoresearch-report" / "results.tsv").read_text()
-    (line,) = (line for line in table.splitlines() if line.endswith("\tbad"))
+    count = sum(trial["early"] == "stopped" for trial in stopped.trials)
+    assert f"; {count} stopped inside their run" in stopped.printed
+    report = stopped.project.path / "autoresearch-report" / "results.tsv"
+    title = stopped.row["title"]
+    (line,) = (x for x in report.read_text().splitlines() if x.endswith(f"\t{title}"))
     assert line.split("\t")[1] == ""
     assert line.split("\t")[3] == "discard"
 
 
-def test_an_equal_candidate_is_answered_from_the_ledger(stopped: Project) -> None:
-    """A stopped loser is not run again."""
-    stopped.candidate("again", 'set("STEP_COST", 80.0)', 'set("LR", 5.0)')
-    runs = len(stopped.ledger().session_trials(1))
-    stopped.run("experiments/test_again.py")
-    row = stopped.ledger().candidates()[-1]
+def test_an_equal_candidate_is_answered_from_the_ledger(stopped: Seen) -> None:
+    """A stopped loser is not run again, unless all are to run to their end."""
+    rate = stopped.row["edits"][0]["value"]
+    edits = 'set("STEP_COST", 80.0)', f'set("LR", {rate})'
+    stopped.project.candidate("again", *edits)
+    before = len(stopped.trials)
+    stopped.project.run("experiments/test_again.py")
+    row = stopped.project.ledger().candidates()[-1]
     assert "decided before as" in row["reason"]
-    assert not stopped.ledger().candidate_trials(row["id"])
-    assert len(stopped.ledger().session_trials(1)) == runs
+    assert len(stopped.trials) == before
+    stopped.project.run("experiments/test_again.py", "--autoresearch-stop-early=never")
+    row = stopped.project.ledger().candidates()[-1]
+    assert stopped.project.ledger().good_trials(row["id"], row["head"])
 
 
 def test_never_means_never(project: Project) -> None:

@@ -74,8 +74,9 @@ def test_other_starts_begin_as_two_runs_of_two_seeds() -> None:
         (6.931228, 6.931228, True),
         (6.931228, 6.931234, True),
         (6.931228, 6.931305, False),
-        (None, 6.93, True),
-        (6.93, None, True),
+        (None, 6.93, False),
+        (6.93, None, False),
+        (None, None, True),
     ],
 )
 def test_rounding_is_no_other_start(

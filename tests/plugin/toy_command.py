@@ -427,6 +427,7 @@ def describe(run):
         "direction": options.direction,
         "evaluates": options.evaluate,
         "interim": options.interim,
+        "hidden": options.hidden,
         "charged": options.charge,
         "budget": budget,
         "limits": dict.fromkeys(
