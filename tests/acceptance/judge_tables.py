@@ -1,8 +1,7 @@
-"""Tables and figures of docs/benchmarks/judge.md and docs/verdicts.md.
+"""Tables of docs/benchmarks/judge.md.
 
     python tests/acceptance/judge_tables.py measure cells.jsonl     # goes on if ended
     python tests/acceptance/judge_tables.py tables cells.jsonl
-    python tests/acceptance/judge_tables.py figures cells.jsonl docs/figures
 
 One process, so that it can run beside other work. Sessions are those of
 `autoresearch bench judge`: seeds 0 to 299.
@@ -132,7 +131,8 @@ def tables(cells: dict[tuple[Place, str], Any]) -> Iterator[str]:
     for place in dict.fromkeys(place for place, _ in cells):
         yield f"\n| {place.world}, {place.gpus} GPU, {place.gpu_hours} h {head}"
         for (where, rule), tally in cells.items():
-            if where == place and isinstance(tally, Tally):
+            known = all((place, name) in cells for name in table.REFERENCES)
+            if where == place and isinstance(tally, Tally) and known:
                 yield _row(cells, place, rule, tally)
     yield from _details(cells)
 
@@ -169,7 +169,6 @@ def _details(cells: dict[tuple[Place, str], Any]) -> Iterator[str]:
             statistics.median(column) for column in zip(*tally.firsts, strict=True)
         ]
         earliest = min(keep for _, keep in tally.firsts)
-        gone = counts["losers of one run"] / max(1, counts["losers"])
         grades = " ".join(
             f"{name} {counts[f'false {name}']}/{counts[f'graded {name}']}"
             for _, name, _ in judge.GRADES
@@ -177,27 +176,26 @@ def _details(cells: dict[tuple[Place, str], Any]) -> Iterator[str]:
         yield (
             f"\n{name}: per 100 {100 * tally.keeps / tally.decided:.2f} kept, "
             f"{100 * tally.false_keeps / tally.decided:.2f} falsely; losers "
-            f"{100 * gone:.1f} % at once; "
+            f"{_share(counts, 'losers of one run', 'losers')} at once; "
             f"{spent}; first discard {firsts[0]:.1f}, keep {firsts[1]:.1f} min "
             f"(earliest {earliest:.1f})\n  power {power}\n  grades {grades}"
         )
 
 
+def _share(counts: Counter[str], part: str, whole: str) -> str:
+    return f"{100 * counts[part] / max(1, counts[whole]):.1f} %"
+
+
 def main() -> None:
-    """Do one of the three."""
+    """Measure, or tell."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", choices=["measure", "tables", "figures"])
+    parser.add_argument("what", choices=["measure", "tables"])
     parser.add_argument("file", type=Path)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("docs/figures"))
     options = parser.parse_args()
     if options.what == "measure":
         measure(options.file)
-    elif options.what == "tables":
-        print("\n".join(tables(read(options.file))))
     else:
-        import judge_figures
-
-        judge_figures.draw(read(options.file), options.folder)
+        print("\n".join(tables(read(options.file))))
 
 
 if __name__ == "__main__":

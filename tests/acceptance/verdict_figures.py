@@ -1,4 +1,4 @@
-"""Figures of docs/verdicts.md and the facts beside the tables of benchmarks/judge.md.
+"""Figures of docs/verdicts.md.
 
     python tests/acceptance/verdict_figures.py --sessions 300
 
@@ -11,20 +11,18 @@ import argparse
 import itertools
 import math
 import random
-import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from matplotlib import pyplot as plt
 
 from autoresearch_plugin import judge
-from autoresearch_plugin.bench.audit import coverage
-from autoresearch_plugin.bench.explore import Explore
 from autoresearch_plugin.bench.judged import Judged
+from autoresearch_plugin.bench.policies import POLICIES
 from autoresearch_plugin.bench.rivals import FixedRuns, Greedy, bootstrap, t_test
 from autoresearch_plugin.bench.simulation import Policy, Session
-from autoresearch_plugin.bench.table import GAINS, Place, Tally
+from autoresearch_plugin.bench.table import GAINS, Tally
 from autoresearch_plugin.bench.worlds import WORLDS
 
 FIGURES = Path(__file__).resolve().parents[2] / "docs" / "figures"
@@ -43,7 +41,7 @@ def tally(policy: Callable[[], Policy], sessions: int) -> Tally:
 
 
 def main() -> None:
-    """Draw the figures and print the facts."""
+    """Draw the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sessions", type=int, default=300)
     sessions = parser.parse_args().sessions
@@ -53,8 +51,6 @@ def main() -> None:
     plt.rcParams["axes.spines.right"] = False
     operating({"default": default, "greedy": greedy})
     frontier(default, greedy, sessions)
-    for line in facts(default, sessions):
-        print(line)
 
 
 # -------------------------------------------------------------------------- figures
@@ -98,7 +94,8 @@ def frontier(default: Tally, greedy: Tally, sessions: int) -> None:
     for name, policy, color in (
         ("default", Judged, BLUE),
         ("default, runs to the end", lambda: Judged(early_stop=False), BLUE),
-        ("explore (simulated only)", Explore, GREEN),
+        ("explore (simulated only)", POLICIES["explore"], GREEN),
+        ("quick (a proposal)", POLICIES["proposal"], GREEN),
         ("greedy", Greedy, RED),
         ("greedy, stops early", lambda: Greedy(early_stop=True), RED),
         ("greedy, margin 1 sigma", lambda: Greedy(margin=1.0), RED),
@@ -127,43 +124,6 @@ def save(figure: plt.Figure, name: str) -> None:
     figure.tight_layout()
     figure.savefig(FIGURES / name, dpi=110, metadata={"Software": None})
     plt.close(figure)
-
-
-# ---------------------------------------------------------------------------- facts
-
-
-def facts(total: Tally, sessions: int) -> Iterator[str]:
-    """The default rule in the reference world, as Markdown."""
-    yield "| true gain, σ | tried | kept |\n|---|---|---|"
-    edges = ("below", *(f"{edge:g}" for edge in GAINS), "above")
-    for size in range(len(edges) - 1):
-        tried = total.counts[f"tried {size}"]
-        ends = f"{edges[size]} to {edges[size + 1]}"
-        yield f"| {ends} | {tried} | {share(total, size):.1f} % |"
-    yield "\n| grade | keeps | false |\n|---|---|---|"
-    for _, name, _ in judge.GRADES:
-        kept = total.counts[f"graded {name}"]
-        false = total.counts[f"false {name}"]
-        yield f"| {name} | {kept} | {100 * false / max(1, kept):.1f} % |"
-    gone = total.counts["losers of one run"] / max(1, total.counts["losers"])
-    yield f"\nlosers by 3 sigma gone after one run or less: {gone:.1%}"
-    whole = sum(total.spent.values())
-    for kind, hours in sorted(total.spent.items()):
-        yield f"device time, {kind}: {hours / whole:.1%}"
-    discards, keeps = zip(*total.firsts, strict=True)
-    yield f"first discard, minutes: median {statistics.median(discards):.0f}"
-    finite = [minutes for minutes in keeps if math.isfinite(minutes)]
-    median = statistics.median(keeps)
-    yield f"first keep, minutes: least {min(finite):.0f}, median {median:.0f}"
-    for pooled in (False, True):
-        for runs in (3, 6):
-            found = coverage(Place(), runs, range(sessions), pooled)
-            yield (
-                f"audit, {runs} + {runs} runs, noise of "
-                f"{'the session' if pooled else 'these runs'}: covers "
-                f"{found.covered:.1%}, half width {found.half_width:.2f} sigma, "
-                f"mean error {found.error:+.2f}"
-            )
 
 
 if __name__ == "__main__":
