@@ -90,10 +90,10 @@ class Proof:
         again = self.case("baseline again, same seed", self.source, "ok")
         self.cases["baseline again, same seed"]["difference"] = difference(first, again)
         loser = re.sub(
-            r"^MATRIX_LR = \S+", "MATRIX_LR = 0.0001", self.source, flags=re.M
+            r"^UNEMBEDDING_LR = \S+", "UNEMBEDDING_LR = 1e-6", self.source, flags=re.M
         )
-        worse = self.case("a loser (Muon learning rate 1e-4)", loser, "ok")
-        name = "a loser (Muon learning rate 1e-4)"
+        worse = self.case("a loser (unembedding learning rate 1e-6)", loser, "ok")
+        name = "a loser (unembedding learning rate 1e-6)"
         delta = difference(first, worse)
         self.cases[name]["difference"] = delta
         self.cases[name]["as_expected"] = delta is not None and delta > 0
