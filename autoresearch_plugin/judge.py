@@ -262,7 +262,7 @@ class Verdict:
     rule: str
     rule_version: int
     sentence: str = field(compare=False)
-    stopped_at: float = math.nan
+    stopped_at: float = field(default=math.nan, compare=False)
 
     @property
     def grade(self) -> str:
