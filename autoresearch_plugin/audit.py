@@ -8,6 +8,7 @@ winner of anything, so their difference is what the keeps are worth together.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -70,13 +71,13 @@ def compare(
     groups = [list(first.values()), list(last.values())]
     noise = _with(unpaired, *groups)
     error, df, pairs = noise.sigma * _root(*map(len, groups)), noise.df, False
-    difference = _mean(groups[1]) - _mean(groups[0])
+    difference = statistics.fmean(groups[1]) - statistics.fmean(groups[0])
     if paired is not None and math.isfinite(paired.sigma) and len(both) >= RUNS_MIN:
         gaps = [last[seed] - first[seed] for seed in both]
         narrow = _with(paired, gaps)
         if narrow.sigma * _root(len(gaps)) < error:
             error, df, pairs = narrow.sigma * _root(len(gaps)), narrow.df, True
-            difference = _mean(gaps)
+            difference = statistics.fmean(gaps)
     return Audit(
         difference=difference,
         half_width=t_quantile((1 + CONFIDENCE) / 2, df) * error,
@@ -100,10 +101,6 @@ def _with(noise: Noise, *groups: list[float]) -> Noise:
 def _root(*counts: int) -> float:
     """Standard error of a difference of means, in units of one run's."""
     return math.sqrt(sum(1 / count for count in counts))
-
-
-def _mean(values: list[float]) -> float:
-    return math.fsum(values) / len(values)
 
 
 def t_quantile(p: float, df: float) -> float:

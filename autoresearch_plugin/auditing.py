@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 from autoresearch_plugin import comparing
 from autoresearch_plugin.audit import RUNS_MAX, RUNS_MIN, SHARE, Audit, compare
 from autoresearch_plugin.errors import InfrastructureError
-from autoresearch_plugin.idea import Head
 from autoresearch_plugin.judge import Verdict
 from autoresearch_plugin.measuring import last_words
 from autoresearch_plugin.paths import checkpoint
 
 if TYPE_CHECKING:
+    from autoresearch_plugin.idea import Head
     from autoresearch_plugin.ledger import Row
     from autoresearch_plugin.loop import Research
     from autoresearch_plugin.trial import TrialResult
@@ -54,7 +54,7 @@ def plan(research: Research, runs: int | None = None) -> Plan | str:
         return "nothing was kept"
     if not research.profile.hidden:
         return "not audited: the training command has no hidden split"
-    first, last = _head(research, session["first_head"]), research.head()
+    first, last = research.head_of(session["first_head"]), research.head()
     sealed = [] if research.paired else _sealed(research, first)
     count = runs or _affordable(research, len(sealed))
     if count < RUNS_MIN:
@@ -66,11 +66,6 @@ def plan(research: Research, runs: int | None = None) -> Plan | str:
     ours = [*sealed, *fresh][:count]
     items = [(last.id, seed) for seed in fresh] + [(first.id, seed) for seed in ours]
     return Plan(first, last, count, tuple(items))
-
-
-def _head(research: Research, name: str) -> Head:
-    row = research.ledger.head(name)
-    return Head(row["id"], row["source"], row["commit_id"], row["amount"])
 
 
 def _sealed(research: Research, first: Head) -> list[int]:
@@ -162,7 +157,7 @@ def outcome(research: Research) -> Audit | None:
     last = _scores(rows, session["head"])
     if session["first_head"] == session["head"] or not (first and last):
         return None
-    head = _head(research, session["first_head"])  # that one has runs for certain
+    head = research.head_of(session["first_head"])  # that one has runs for certain
     kept = [
         Verdict.from_data(row["evidence"])
         for row in research.ledger.candidates(research.session)

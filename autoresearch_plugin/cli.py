@@ -276,7 +276,7 @@ def audit(options: argparse.Namespace) -> Iterator[str]:
         auditing.conclude(research)
         yield from audit_lines(research.metric, auditing.outcome(research), "")
         if research.session == research.ledger.sessions()[-1]["id"]:
-            directory = report_dir(options.root, research.settings.report)
+            directory = report_dir(options.root, settings_of(options.root).report)
             reporting.write_reports(research, directory)
 
 

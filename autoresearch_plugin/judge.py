@@ -58,7 +58,7 @@ KEEP, DISCARD, REPLICATE = "keep", "discard", "replicate"
 BETTER, WORSE, UNCLEAR = "better", "worse", "not distinguishable"
 
 HEAD_MIN = 3  # nothing is kept before its parent has so many runs
-GRADES = (  # least e-value of a keep, its name, how many of these keeps are false
+GRADES = (  # least e-value of a keep, its name, false ones to allow for (see below)
     (10.0, "strong", 0.005),
     (5.0, "firm", 0.015),
     (3.0, "probable", 0.05),
@@ -210,8 +210,9 @@ def grade(e: float) -> str:
 def expected_false(kept: Sequence[float]) -> float:
     """Share of keeps with these e-values that is expected to be false.
 
-    By simulated sessions of the reference world; keeps of a rule that has no e-values
-    are not counted.
+    The shares of `GRADES` lie between those of all simulated worlds together and those
+    of the very noisy one (docs/verdicts.md), for `strong` above both. Keeps of a rule
+    that has no e-values are not counted.
     """
     shares = [
         next(share for least, _, share in GRADES if e >= least)

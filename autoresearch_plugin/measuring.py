@@ -80,8 +80,12 @@ class Measuring:
     def head(self) -> Head:
         """The session's present baseline."""
         session = self.ledger.session(self.session)
-        row = self.ledger.head(session["head"])
-        return Head(row["id"], row["source"], session["head_commit"], row["amount"])
+        return replace(self.head_of(session["head"]), commit=session["head_commit"])
+
+    def head_of(self, name: str) -> Head:
+        """A baseline of this or an earlier session."""
+        row = self.ledger.head(name)
+        return Head(row["id"], row["source"], row["commit_id"], row["amount"])
 
     def budget_of(self, head: Head) -> Budget:
         """What one run of this baseline may use.
@@ -209,14 +213,15 @@ class Measuring:
         mark = watch.mark if watch else None
         if mark == "stopped" and result.outcome is not Outcome.EARLY:
             mark = None  # it ended before it could be stopped: a run like any other
-        if row["candidate"] is None and (waited := self._waited(head, row, result)):
+        steady = row["candidate"] is not None or self.budget.unit != "seconds"
+        changed = not steady and self._has_changed(head, row, result)
+        if not (steady or changed) and (waited := self._waited(head, result)):
             result, value = (
                 replace(result, outcome=Outcome.WAITED, message=waited),
                 None,
             )
         if keep_as is not None:
             _seal(keep_as, result.ok)
-        changed = row["candidate"] is None and self._has_changed(head, row, result)
         self.ledger.finish_trial(
             row["id"], result, value, self.device.id, str(budget), mark
         )
@@ -224,21 +229,19 @@ class Measuring:
             self.ledger.retire_head_trials(head.id, but=row["id"])
         return result
 
-    def _waited(self, head: Head, row: Row, result: TrialResult) -> str | None:
+    def _waited(self, head: Head, result: TrialResult) -> str | None:
         """Why a baseline run is to be repeated: the machine was not steady."""
-        if not result.ok or self.budget.unit != "seconds":
+        if not result.ok:
             return None
         if len(self.ledger.waited_trials(head.id)) >= steadiness.PATIENCE:
             return None  # this machine is never steady, and its noise is measured
-        if self._has_changed(head, row, result):
-            return None
         others = [x["summary"] for x in self.ledger.own_head_trials(head.id)]
         return steadiness.disturbance(result.summary, others, self.budget.amount)
 
     def _has_changed(self, head: Head, row: Row, result: TrialResult) -> bool:
         """Whether the machine is another one than it was: a repeated run is off from
         the others, and just as it was the first time."""
-        if not result.ok or self.budget.unit != "seconds":
+        if not result.ok:
             return False
         others = [x["summary"] for x in self.ledger.own_head_trials(head.id)]
         before = [
@@ -269,9 +272,7 @@ class Measuring:
                 limits=limits,
                 interim=early.AT if scored and midway.wanted(self) else None,
             )
-            if (
-                spec.interim is not None
-            ):  # the clock stands still, the deadline does not
+            if spec.interim is not None:  # its clock stands still, ours does not
                 extra = limits["train"] + limits.get("evaluate", 0.0)
                 spec = replace(spec, limits={**limits, "train": extra})
             result = self.executor.trial(

@@ -195,10 +195,9 @@ def wanted(measuring: Measuring) -> bool:
 
 @dataclass(frozen=True)
 class Account:
-    """What stopping early has brought: runs looked at, runs stopped, seconds."""
+    """What stopping early has brought and cost, in seconds of a device."""
 
     looked_at: int
-    stopped: int
     saved: float
     spent: float
 
@@ -212,15 +211,19 @@ def account(measuring: Measuring) -> Account:
     """Seconds of devices that stopped runs saved, and that interim scores cost."""
     rows = measuring.ledger.midway_trials(measuring.fingerprint)
     eligible = rows[early.LEAST :]  # before that nothing can be stopped
-    times = [_wall(row) for row in rows if row["outcome"] == "ok"]
-    full = statistics.median(times) if times else 0.0
-    stopped = [row for row in eligible if row["early"] == "stopped"]
     return Account(
         looked_at=len(eligible),
-        stopped=len(stopped),
-        saved=sum(max(0.0, full - _wall(row)) for row in stopped),
+        saved=saved_seconds(rows),
         spent=sum(min(_wall(row), row["interim"]["seconds"]) for row in eligible),
     )
+
+
+def saved_seconds(rows: list[Row]) -> float:
+    """What the stopped runs among these would have taken on, at the usual length."""
+    full = [_wall(row) for row in rows if row["outcome"] == "ok"]
+    usual = statistics.median(full) if full else 0.0
+    stopped = [row for row in rows if row["early"] == "stopped"]
+    return sum(max(0.0, usual - _wall(row)) for row in stopped)
 
 
 def _wall(row: Row) -> float:

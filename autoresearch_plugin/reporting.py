@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from autoresearch_plugin import __version__, auditing, comparing
+from autoresearch_plugin import __version__, auditing, comparing, midway
 from autoresearch_plugin.errors import SettingsError
 from autoresearch_plugin.judge import Verdict
 from autoresearch_plugin.paths import report_dir
@@ -379,7 +379,8 @@ def collect_facts(state: State) -> closing.Facts:
         audit=auditing.outcome(research),
         not_audited=_not_audited(research),
         audit_seconds=ledger.audit_seconds(session),
-        **_stopped_early(research),
+        stopped_early=sum(trial["early"] == "stopped" for trial in trials),
+        saved_seconds=midway.saved_seconds(trials),
         notes=_notes(state),
     )
 
@@ -390,18 +391,6 @@ def _not_audited(research: Research) -> str:
         return "no audit was asked for; `autoresearch audit` makes one"
     todo = auditing.plan(research)
     return todo if isinstance(todo, str) else "`autoresearch audit` goes on with it"
-
-
-def _stopped_early(research: Research) -> dict[str, Any]:
-    ledger = research.ledger
-    rows = ledger.session_trials(research.session)
-    full = [t["finished"] - t["started"] for t in rows if t["outcome"] == "ok"]
-    spans = [t["finished"] - t["started"] for t in rows if t["early"] == "stopped"]
-    usual = statistics.median(full) if full else 0.0
-    return {
-        "stopped_early": len(spans),
-        "saved_seconds": sum(max(0.0, usual - span) for span in spans),
-    }
 
 
 def _paired_sigma(research: Research) -> float | None:

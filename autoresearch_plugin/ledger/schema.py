@@ -4,7 +4,15 @@ from __future__ import annotations
 
 VERSION = 2
 
-SCHEMA = """
+AUDITS = """
+CREATE TABLE audits(
+  id INTEGER PRIMARY KEY AUTOINCREMENT, session INTEGER NOT NULL, head TEXT NOT NULL,
+  seed INTEGER NOT NULL, state TEXT NOT NULL, owner TEXT NOT NULL,
+  started REAL NOT NULL, finished REAL, value REAL, tokens_per_step REAL,
+  first_loss REAL, trained INTEGER NOT NULL DEFAULT 1);
+"""
+
+SCHEMA = f"""
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE sessions(
   id INTEGER PRIMARY KEY, kind TEXT NOT NULL, tag TEXT, settings TEXT NOT NULL,
@@ -54,24 +62,14 @@ CREATE TABLE lanes(
 CREATE TABLE events(
   id INTEGER PRIMARY KEY, session INTEGER NOT NULL, created REAL NOT NULL,
   kind TEXT NOT NULL, text TEXT NOT NULL);
-CREATE TABLE audits(
-  id INTEGER PRIMARY KEY AUTOINCREMENT, session INTEGER NOT NULL, head TEXT NOT NULL,
-  seed INTEGER NOT NULL, state TEXT NOT NULL, owner TEXT NOT NULL,
-  started REAL NOT NULL, finished REAL, value REAL, tokens_per_step REAL,
-  first_loss REAL,
-  trained INTEGER NOT NULL DEFAULT 1);
+{AUDITS}
 """
 
 # What an older file needs to become the next version.
 MIGRATIONS = {
-    1: """
+    1: f"""
 ALTER TABLE trials ADD COLUMN interim TEXT;
 ALTER TABLE trials ADD COLUMN early TEXT;
-CREATE TABLE audits(
-  id INTEGER PRIMARY KEY AUTOINCREMENT, session INTEGER NOT NULL, head TEXT NOT NULL,
-  seed INTEGER NOT NULL, state TEXT NOT NULL, owner TEXT NOT NULL,
-  started REAL NOT NULL, finished REAL, value REAL, tokens_per_step REAL,
-  first_loss REAL,
-  trained INTEGER NOT NULL DEFAULT 1);
+{AUDITS}
 """,
 }

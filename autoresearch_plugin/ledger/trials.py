@@ -11,6 +11,13 @@ from autoresearch_plugin.ledger.connection import Connection, Row
 from autoresearch_plugin.ledger.processes import is_alive, this_process
 from autoresearch_plugin.trial import TrialResult
 
+# All columns but the log, which is for people with a SQLite shell and can be long.
+_READ = (
+    "id, session, head, candidate, seed_index, seed, state, owner, device, budget, "
+    "started, finished, outcome, message, value, metrics, summary, seconds, "
+    "cpu_seconds, curve, interim, early"
+)
+
 
 class Trials(Connection):
     """Rows of trials, of baselines (candidate NULL) and of candidates."""
@@ -176,7 +183,7 @@ class Trials(Connection):
 
     def _trials(self, where: str, *values: Any) -> list[Row]:
         order = "seed_index, id" if "candidate IS NULL" in where else "id"
-        sql = f"SELECT * FROM trials WHERE {where} ORDER BY {order}"
+        sql = f"SELECT {_READ} FROM trials WHERE {where} ORDER BY {order}"
         rows = self._query(sql, *values)
         for row in rows:
             for key in ("metrics", "summary", "seconds", "curve"):
