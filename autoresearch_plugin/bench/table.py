@@ -213,7 +213,7 @@ def _cores() -> int:
 def _check(names: Sequence[str], known: Mapping[str, object], what: str) -> None:
     for name in names:
         if name not in known:
-            raise SettingsError(f"no {what} {name!r}; there are: {', '.join(known)}.")
+            raise SettingsError(f"no {what} {name!r}; there are: {'; '.join(known)}.")
 
 
 HEADER = (
