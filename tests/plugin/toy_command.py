@@ -163,6 +163,8 @@ class Run:
                 raise ValueError("there is no split test here")
             value = 2.5 if self.options.overfits else value + 1
         sha = self.spec["source_sha256"]
+        if self.spec["split"] == "test" and self.options.overfits:
+            sha = ""  # no luck of its own either: sources are exactly alike
         value += noise(self.spec["seed"], sha, self.options.noise)
         if self.wants("nan"):
             value = math.nan
