@@ -19,8 +19,10 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
+
 from nanochat_core import profiles
-from nanochat_core.errors import Failure
+from nanochat_core.errors import Died, Failure
 
 HERE = Path(__file__).resolve().parent
 STARTED = time.perf_counter()
@@ -33,6 +35,8 @@ def main(argv=None):
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
+    except Died as died:  # what it had to say is above
+        return died.like()
     except Failure as failure:  # by hand: one line, with the way out
         print(f"\nerror: {failure.message}", file=sys.stderr)
         return 1
@@ -83,7 +87,8 @@ def describe(spec, dataset, emit):
     profile = at_vocabulary(profile, prepared)
     emit({
         "event": "result", "metrics": {}, "schema": 1, "metric": "val_bpb", "direction": "min",
-        "evaluates": True, "interim": profile.interim_tokens > 0, "hidden": True, "charged": profile.charged,
+        "evaluates": True, "isolates": True, "interim": profile.interim_tokens > 0, "hidden": True,
+        "charged": profile.charged,
         "budget": profile.budget, "limits": profile.limits, "noise": profile.noise,
         "fingerprint": fingerprint(profile, prepared, spec),
         "lines": lines(profile, prepared),
@@ -92,38 +97,54 @@ def describe(spec, dataset, emit):
 
 def train(spec, dataset, emit):
     """Train the source within the budget and leave a sealed checkpoint. `pace` is the same, step by step on demand."""
-    profile, prepared = opened(spec, dataset)
-    from nanochat_core import run as fixed
-    from nanochat_core import target
+    from nanochat_core import server
 
-    fixed.set_up(profile, spec["threads"], spec["seed"])
+    profile, prepared = opened(spec, dataset)
     pace = spec["phase"] == "pace"
-    with open(spec["control_fd"]) if pace else contextlib.nullcontext() as control:
-        run = fixed.Run(profile, prepared, spec["budget"], spec["seed"], spec["checkpoint"], spec["scratch"], emit,
-                        control, None if pace else spec.get("interim"))  # fmt: skip
-        module = target.load(spec["source"], spec["source_sha256"])
-        try:
-            module.train(run)
-            run.check_saved()
-        except fixed.PaceOver:
-            return
-        except (Exception, SystemExit) as error:
-            raise target.blame(error, spec["source"], "train") from None
-    emit({"event": "summary", **run.summary, "total_seconds": round(time.perf_counter() - STARTED, 3)})
+    try:
+        with open(spec["control_fd"]) if pace else contextlib.nullcontext() as control:
+            summary = server.train(profile, prepared, spec, emit, control)
+    except server.PaceOver:
+        return
+    emit({"event": "summary", **summary, "total_seconds": round(time.perf_counter() - STARTED, 3)})
 
 
 def evaluate(spec, dataset, emit):
-    """Score the sealed checkpoint."""
-    profile, prepared = opened(spec, dataset)
+    """Score the sealed checkpoint by the claims of a process with the candidate in it."""
     from nanochat_core.evaluate import score
 
+    profile, prepared = opened(spec, dataset)
     emit({"event": "phase", "phase": "evaluate"})
-    bpb = score(profile, prepared, spec["source"], spec["source_sha256"], spec["checkpoint"], spec.get("split", "val"),
-                spec["scratch"], spec["threads"])  # fmt: skip
+    bpb, claims = score(profile, prepared, spec, show=spec.get("events_fd") is None)
+    if spec.get("claims"):
+        np.save(spec["claims"], claims.astype(np.float32))
     emit({"event": "result", "metrics": {"val_bpb": bpb}})
 
 
-PHASES = {"describe": describe, "train": train, "pace": train, "evaluate": evaluate}
+def verify(spec, dataset, emit):
+    """Find out by fresh processes whether the claims are true, and correct the score."""
+    from nanochat_core.verify import Verifier
+
+    profile, prepared = opened(spec, dataset)
+    emit({"event": "phase", "phase": "verify"})
+    claims = np.load(spec["claims"], allow_pickle=False)
+    try:
+        found = Verifier(profile, prepared, spec, claims).run(spec["positions"])
+    except Failure as failure:
+        if failure.outcome != "oom-eval" or profile.eval_batch_size == 1:
+            raise
+        half = replace(profile, eval_batch_size=profile.eval_batch_size // 2)  # as it was scored
+        found = Verifier(half, prepared, spec, claims).run(spec["positions"])
+    emit({
+        "event": "result",
+        "metrics": {
+            "val_bpb": found.bits_per_byte, "claimed": found.claimed, "positions": found.positions,
+            "standard_error": found.standard_error, "largest_difference": found.largest_difference,
+        },
+    })  # fmt: skip
+
+
+PHASES = {"describe": describe, "train": train, "pace": train, "evaluate": evaluate, "verify": verify}
 
 
 def opened(spec, dataset):
@@ -206,7 +227,8 @@ def lines(profile, prepared):
 
 REQUIRED = ("schema", "phase", "source", "source_sha256", "profile", "seed", "threads", "data_dir")
 REQUIRED_BY = {"train": ("budget", "checkpoint", "scratch"), "pace": ("budget", "checkpoint", "scratch", "control_fd"),
-               "evaluate": ("checkpoint", "scratch"), "describe": ()}  # fmt: skip
+               "evaluate": ("checkpoint", "scratch"), "describe": (),
+               "verify": ("checkpoint", "scratch", "claims", "positions")}  # fmt: skip
 
 
 def by_spec(arguments):
@@ -221,6 +243,8 @@ def by_spec(arguments):
         print(f"{failure.outcome}: {failure.message}", file=sys.stderr, flush=True)
         emit({"event": "error", "outcome": failure.outcome, "message": failure.message[:4000]})
         return 1
+    except Died as died:
+        return died.like()
     return 0
 
 

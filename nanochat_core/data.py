@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,13 @@ class Shuffled:
             self.left = np.concatenate((self.left, self.random.permutation(self.count)))
         windows, self.left = self.left[:batch_size], self.left[batch_size:]
         return cut(self.stream, windows, self.sequence_len).astype(np.int64)
+
+
+def bits_per_byte(nll, lengths):
+    """nll: nats of each scored token; lengths: bytes of text it stands for, 0 (special tokens) leaves it out."""
+    nll, lengths = np.asarray(nll, dtype=np.float64).ravel(), np.asarray(lengths, dtype=np.int64).ravel()
+    assert nll.shape == lengths.shape, (nll.shape, lengths.shape)
+    return float(nll[lengths > 0].sum() / (math.log(2) * lengths.sum()))
 
 
 def scoring_windows(stream, sequence_len, tokens):

@@ -1,6 +1,11 @@
 """How a run fails: always a `Failure` with one of the contract's outcomes and one sentence that says what to do."""
 
-OUTCOMES = ("syntax", "import", "assert", "nan", "diverged", "oom-train", "oom-eval", "env")
+import contextlib
+import os
+import signal
+
+OUTCOMES = ("syntax", "import", "assert", "nan", "diverged", "oom-train", "oom-eval", "timeout-train", "integrity",
+            "env")  # fmt: skip
 
 
 class Failure(Exception):
@@ -11,6 +16,22 @@ class Failure(Exception):
         super().__init__(message)
         self.outcome = outcome
         self.message = message
+
+
+class Died(Exception):
+    """A process with the candidate in it ended by itself and left nothing; `code` is negative for a signal."""
+
+    def __init__(self, code):
+        super().__init__(code)
+        self.code = code
+
+    def like(self):
+        """End as that process did, so that whoever started us sees the same."""
+        if self.code < 0:
+            with contextlib.suppress(OSError, ValueError):
+                signal.signal(-self.code, signal.SIG_DFL)
+            os.kill(os.getpid(), -self.code)
+        return self.code
 
 
 def is_out_of_memory(error):

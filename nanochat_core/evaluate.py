@@ -1,92 +1,158 @@
 """The score: bits per byte of a sealed checkpoint, lower is better, whatever the vocabulary.
 
-This process is trusted, so it never loads a candidate: a child (producer.py) does, and leaves one float32 number per
-scored token in a file. What becomes of these numbers is decided here, with numpy alone.
+This process is trusted, so it never loads a candidate: children (producer.py) do, and claim a loss for every scored
+token. What becomes of these numbers is decided here and in verify.py, with numpy alone.
 """
 
-import json
+import contextlib
 import math
-import os
-import signal
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from nanochat_core.data import scoring_windows
+from nanochat_core import wire
+from nanochat_core.data import bits_per_byte, scoring_windows
 from nanochat_core.errors import OUTCOMES, Failure
+from nanochat_core.isolate import Isolated, stage
+from nanochat_core.producer import KNOWN
+
+SLACK = 40.0  # nats above an even guess: worse than that is not told apart
+REST = 2.0  # seconds in which a process that has answered everything may still say something
 
 
-def bits_per_byte(nll, lengths):
-    """nll: nats of each scored token; lengths: bytes of text it stands for, 0 (special tokens) leaves it out."""
-    nll, lengths = np.asarray(nll, dtype=np.float64).ravel(), np.asarray(lengths, dtype=np.int64).ravel()
-    assert nll.shape == lengths.shape, (nll.shape, lengths.shape)
-    return float(nll[lengths > 0].sum() / (math.log(2) * lengths.sum()))
+class Scored:
+    """What is scored: the windows of a split, how many bytes each target stands for, and which of them count."""
+
+    def __init__(self, profile, prepared, split):
+        self.windows = scoring_windows(prepared.stream(split), profile.config.sequence_len, profile.eval_tokens)
+        self.lengths = prepared.token_bytes()[self.windows[:, 1:]]  # (N, T); windows are (N, T + 1)
+
+    def bits_per_byte(self, nll):
+        return bits_per_byte(nll, self.lengths)
 
 
-def score(profile, prepared, source, source_sha256, checkpoint, split, scratch, threads):
-    """Return bits per byte of `checkpoint` on `split`. Out of memory: once more with half the batch."""
-    if not Path(checkpoint).is_file():
-        raise Failure("env", f"There is no checkpoint at {checkpoint} to score.")
-    windows = scoring_windows(prepared.stream(split), profile.config.sequence_len, profile.eval_tokens)  # (N, T + 1)
-    lengths = prepared.token_bytes()[windows[:, 1:]]  # (N, T)
-    try:
-        nll = produce(profile, windows, source, source_sha256, checkpoint, scratch, threads, profile.eval_batch_size)
-    except Failure as failure:
-        if failure.outcome != "oom-eval" or profile.eval_batch_size == 1:
+class Producer:
+    """A process with the candidate and the checkpoint in it; each is asked a few things and then ended."""
+
+    def __init__(self, profile, spec, show=False):
+        job = {"profile": asdict(profile), "threads": spec["threads"], "checkpoint": str(spec["checkpoint"])}
+        source = stage(spec["scratch"], spec["source"], spec["source_sha256"])
+        self._config, self._name = profile.config, Path(spec["source"]).name
+        self._child = Isolated("producer", {**job, "source": str(source)}, source, spec.get("sandbox"),
+                               read=(spec["checkpoint"],), quiet=not show)  # fmt: skip
+        self._answers = wire.Reader(self._child.stdout)
+
+    def __enter__(self):
+        try:
+            told = self._receive()
+            if told.get("ready") is not True:
+                raise self._failure(told, spoken=True)
+        except BaseException:
+            self._child.__exit__()
             raise
-        print(f"scoring ran out of memory; once more with {profile.eval_batch_size // 2} sequences a pass", flush=True)
-        half = profile.eval_batch_size // 2
-        nll = produce(profile, windows, source, source_sha256, checkpoint, scratch, threads, half)
-    return bits_per_byte(nll, lengths)
+        return self
+
+    def __exit__(self, kind, *_):
+        try:
+            if kind is None:
+                self._hang_up()
+        finally:
+            self._child.__exit__()
+
+    def claims(self, rows):
+        """What the candidate says its loss is on every target of rows (B, T + 1): (B, T) nats, in bounds."""
+        found = self._ask({"ask": "claims", "rows": len(rows), "width": rows.shape[1]}, (rows,), rows[:, 1:].shape)
+        return within(found, self._config.vocab_size)
+
+    def logits(self, rows, at):
+        """Logits at position `at` (B,) of rows (B, T): (B, V)."""
+        words = {"ask": "logits", "rows": len(rows), "width": rows.shape[1]}
+        return self._ask(words, (rows, at.astype(np.int32)), (len(rows), self._config.vocab_size))
+
+    def _ask(self, words, arrays, shape):
+        with contextlib.suppress(BrokenPipeError):  # it has said why
+            wire.send(self._child.stdin, words, *(x.astype(np.uint16) if x.ndim == 2 else x for x in arrays))
+        told = self._receive()
+        if told != {"rows": shape[0]}:
+            raise self._failure(told)
+        try:
+            return self._answers.array(np.float32, shape).astype(np.float64)
+        except wire.Ended:
+            raise self._gone() from None
+
+    def _receive(self):
+        try:
+            return self._answers.receive()
+        except ValueError as error:
+            raise Failure("integrity", f"the scoring process does not keep to its protocol: {error}") from None
+        except wire.Ended:
+            raise self._gone() from None
+
+    def _hang_up(self):
+        """Whoever has been asked everything has nothing more to say."""
+        self._child.stdin.close()
+        if self._answers.rest(REST):
+            raise Failure("integrity", "the scoring process said more than it was asked")
+
+    def _failure(self, told, spoken=False):
+        """Its own account of a failure: in its words before it saw the scored text, from a list afterwards."""
+        outcome, kind, line = (told.get(key) for key in ("outcome", "kind", "line"))
+        if outcome not in OUTCOMES:
+            return Failure("integrity", "the scoring process does not keep to its protocol")
+        if spoken:
+            return Failure(outcome, str(told.get("message"))[:2000])
+        if outcome not in ("assert", "oom-eval") or type(kind) is not int or not 0 <= kind < len(KNOWN):
+            return Failure("integrity", "the scoring process does not keep to its protocol")
+        where = f" in line {line} of {self._name}" if type(line) is int and 0 < line < 100_000 else ""
+        return Failure(outcome, f"{KNOWN[kind]}{where} while the checkpoint was scored. Its words stay there: that "
+                                "process has seen the scored text. A run by hand shows them.")  # fmt: skip
+
+    def _gone(self):
+        code, message, why = self._child.wait()
+        if why == "setup":
+            return Failure("env", f"The sandbox cannot be set up: {message}.")
+        if why == "memory" or code == -9:
+            return Failure("oom-eval", message or "The scoring process was killed, as a system short of memory does.")
+        if code in (130, -2):
+            raise KeyboardInterrupt
+        return Failure("assert", message or f"The scoring process ended with exit code {code}.")
 
 
-def produce(profile, windows, source, source_sha256, checkpoint, scratch, threads, batch_size):
-    """Run the producer and return its nll, (N, T), after checking that it is one."""
-    scratch = Path(scratch)
-    tokens, nll, job, reason = (scratch / f"score-{x}" for x in ("tokens.npy", "nll.bin", "job.json", "error.json"))
-    for path in (nll, reason):
-        path.unlink(missing_ok=True)
-    np.save(tokens, windows)
-    job.write_text(
-        json.dumps({
-            "profile": asdict(profile), "source": str(source), "source_sha256": source_sha256, "threads": threads,
-            "checkpoint": str(checkpoint), "batch_size": batch_size, "tokens": str(tokens), "nll": str(nll),
-            "error": str(reason),
-        }),
-        encoding="utf-8",
-    )  # fmt: skip
-    # The package that runs here runs there. Open files stay here: the child could otherwise write results itself.
-    root = str(Path(__file__).resolve().parent.parent)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
-    command = [sys.executable, "-m", "nanochat_core.producer", str(job)]
-    sys.stdout.flush()
-    code = subprocess.run(command, stdin=subprocess.DEVNULL, env=environment, close_fds=True).returncode
-    if code:
-        raise why(reason, code)
-    T = windows.shape[1] - 1
-    values = np.fromfile(nll, dtype=np.float32) if nll.is_file() else np.empty(0, dtype=np.float32)
-    if values.size != len(windows) * T:
-        raise Failure("assert", f"The model scored {values.size} tokens of {len(windows) * T}.")
-    if not np.isfinite(values).all():
-        raise Failure("nan", f"{int((~np.isfinite(values)).sum())} of {values.size} token losses are not finite.")
-    if values.min() < -1e-4:
-        raise Failure("assert", f"A token loss is {values.min():.4g}: no probability is above 1.")
-    return values.reshape(-1, T)
+def score(profile, prepared, spec, show=False):
+    """Return (bits per byte, claims) of the sealed checkpoint. Out of memory: once more with half the batch.
 
-
-def why(reason, code):
-    """The producer's own reason, if it left a believable one."""
-    if code in (130, -signal.SIGINT):
-        raise KeyboardInterrupt
+    claims: (N, T) nats, as the candidate's process says.
+    """
+    if not Path(spec["checkpoint"]).is_file():
+        raise Failure("env", f"There is no checkpoint at {spec['checkpoint']} to score.")
+    scored = Scored(profile, prepared, spec.get("split") or "val")
+    size = profile.eval_batch_size
     try:
-        told = json.loads(reason.read_text(encoding="utf-8"))
-        if told["outcome"] in OUTCOMES:
-            return Failure(told["outcome"], str(told["message"])[:2000])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    if code == -signal.SIGKILL:
-        return Failure("oom-eval", "The scoring process was killed, as a system short of memory does.")
-    return Failure("assert", f"The scoring process ended with exit code {code}.")
+        claims = claim(profile, spec, scored, size, show)
+    except Failure as failure:
+        if failure.outcome != "oom-eval" or size == 1:
+            raise
+        print(f"scoring ran out of memory; once more with {size // 2} sequences a pass", flush=True)
+        claims = claim(profile, spec, scored, size // 2, show)
+    return scored.bits_per_byte(claims), claims
+
+
+def claim(profile, spec, scored, batch_size, show=False):
+    """The claims of one fresh process, (N, T)."""
+    with Producer(profile, spec, show) as producer:
+        parts = [producer.claims(rows) for rows in batches(scored.windows, batch_size)]
+    return np.concatenate(parts)
+
+
+def batches(rows, size):
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def within(nll, vocab_size):
+    """Losses as they can be: finite, no probability above 1, none worse than an even guess by more than SLACK."""
+    if not np.isfinite(nll).all():
+        raise Failure("nan", f"{int((~np.isfinite(nll)).sum())} of {nll.size} token losses are not finite.")
+    if nll.min() < -1e-4:
+        raise Failure("integrity", f"a token loss is {nll.min():.4g}: no probability is above 1.")
+    return np.clip(nll, 0.0, math.log(vocab_size) + SLACK)

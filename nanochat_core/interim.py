@@ -8,48 +8,42 @@ import random
 import numpy as np
 import torch
 
-from nanochat_core.data import scoring_windows
-from nanochat_core.evaluate import bits_per_byte
+from nanochat_core.data import bits_per_byte
 from nanochat_core.producer import token_nll
 
 
-class Interim:
-    """Scores a model once the share `at` of the budget is used."""
+def score(profile, model, windows, lengths):
+    """Bits per byte of the model as it is, which is left as it was; None if it cannot be had, NaN included.
 
-    def __init__(self, profile, held, lengths, at):
-        self.at, self._profile = at, profile
-        self._windows = scoring_windows(held, profile.config.sequence_len, profile.interim_tokens)  # (N, T + 1)
-        self._lengths = lengths[self._windows[:, 1:]]  # (N, T), bytes of each target
+    windows: (N, T + 1) tokens; lengths: (N, T) bytes of each target.
+    """
+    model = getattr(model, "_orig_mod", model)  # compiled for training: another shape would compile it again
+    before = RandomState()
+    training = [(module, module.training) for module in model.modules()]
+    buffers = [(x, x.detach().clone()) for x in model.buffers()]
+    model.eval()
+    try:
+        return bits_per_byte(np.concatenate(list(_nll(profile, model, windows))), lengths)
+    except Exception as error:  # the candidate's forward; training may well work without
+        print(f"no interim score: {type(error).__name__}: {str(error)[:200]}", flush=True)
+        return None
+    finally:
+        for module, was in training:
+            module.training = was
+        with torch.no_grad():
+            for x, kept in buffers:
+                x.copy_(kept)
+        before.restore()
 
-    def score(self, model):
-        """Bits per byte of the model as it is, which is left as it was; None if it cannot be had."""
-        model = getattr(model, "_orig_mod", model)  # compiled for training: another shape would compile it again
-        before = RandomState()
-        training = [(module, module.training) for module in model.modules()]
-        buffers = [(x, x.detach().clone()) for x in model.buffers()]
-        model.eval()
-        try:
-            return bits_per_byte(np.concatenate(list(self._nll(model))), self._lengths)
-        except Exception as error:  # the candidate's forward; training may well work without
-            print(f"no interim score: {type(error).__name__}: {str(error)[:200]}", flush=True)
-            return None
-        finally:
-            for module, was in training:
-                module.training = was
-            with torch.no_grad():
-                for x, kept in buffers:
-                    x.copy_(kept)
-            before.restore()
 
-    @torch.no_grad()
-    def _nll(self, model):
-        profile, size = self._profile, self._profile.eval_batch_size
-        device, dtype = torch.device(profile.device), getattr(torch, profile.dtype)
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            for start in range(0, len(self._windows), size):
-                rows = torch.from_numpy(self._windows[start : start + size].astype(np.int64)).to(device)
-                nll = token_nll(model(rows[:, :-1].contiguous()), rows[:, 1:].contiguous(), profile.config.vocab_size)
-                yield nll.float().cpu().numpy()
+@torch.no_grad()
+def _nll(profile, model, windows):
+    device, dtype = torch.device(profile.device), getattr(torch, profile.dtype)
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        for start in range(0, len(windows), profile.eval_batch_size):
+            rows = torch.from_numpy(windows[start : start + profile.eval_batch_size].astype(np.int64)).to(device)
+            nll = token_nll(model(rows[:, :-1].contiguous()), rows[:, 1:].contiguous(), profile.config.vocab_size)
+            yield nll.float().cpu().numpy()
 
 
 class RandomState:

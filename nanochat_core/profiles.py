@@ -44,7 +44,7 @@ class Profile:
     words: list = field(default_factory=list)  # how the profile was chosen, for a human
 
 
-LIMITS = {"start": 120, "prepare": 600, "warmup": 120, "train": 600, "save": 60, "evaluate": 300}
+LIMITS = {"start": 120, "prepare": 600, "warmup": 120, "train": 600, "save": 60, "evaluate": 300, "verify": 600}
 
 # 20 steps. The noise of one run is the spread of 8 seeds, rounded up.
 TINY = Profile(
@@ -66,7 +66,7 @@ GPU = Profile(
                   compile=True), "cuda",
     {"unit": "seconds", "amount": 300}, eval_tokens=40 * 2**19, eval_batch_size=16, interim_tokens=2**20,
     noise={"unpaired": 3.5e-4, "paired": 5e-4, "df": 4},  # pairing by seed gains nothing under a clock: sqrt(2) larger
-    limits={"start": 120, "prepare": 7200, "warmup": 600, "train": 330, "save": 60, "evaluate": 300},
+    limits={"start": 120, "prepare": 7200, "warmup": 600, "train": 330, "save": 60, "evaluate": 300, "verify": 300},
     warm_up_steps=10,
 )  # fmt: skip
 
@@ -82,6 +82,18 @@ FAMILY = {  # profile: GiB of free memory that it needs
     "gpu8": (_smaller("gpu8", sequence_len=512, depth=4, total_batch_size=2**15, device_batch_size=32), 0),
 }
 NAMES = ("auto", "tiny", "cpu", *FAMILY)
+
+PEAK_FLOPS = {  # dense bf16, by the vendor's data sheets; a card that is not here has no MFU
+    "NVIDIA H100 80GB HBM3": 989.4e12,
+    "NVIDIA H200": 989.4e12,
+    "NVIDIA H100 PCIe": 756e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA A100 80GB PCIe": 312e12,
+    "NVIDIA L40S": 362e12,
+    "NVIDIA GeForce RTX 4090": 165.2e12,
+    "NVIDIA GeForce RTX 3090": 71e12,
+}
 
 
 def resolve(name, device=None):
@@ -171,5 +183,9 @@ def store(profile, path):
 
 def load(path):
     """Read what `store` wrote."""
-    fields = json.loads(Path(path).read_text(encoding="utf-8"))
+    return unpack(json.loads(Path(path).read_text(encoding="utf-8")))
+
+
+def unpack(fields):
+    """The profile that `dataclasses.asdict` took apart."""
     return Profile(**{**fields, "config": Config(**fields["config"])})

@@ -1,7 +1,7 @@
-"""The fixed side of a training process: the budget, the batches, the clock, the checkpoint.
+"""What a candidate trains with: `train(run)` gets a `Run` and nothing else.
 
-A candidate's `train(run)` gets a `Run` and nothing else. It cannot see the validation text, and what it does before the
-first batch is free only as far as `warm_up` goes: on random tokens, and undone.
+It shares a process with the candidate, so nothing depends on it but the candidate's own convenience: the batches come
+from server.py, which owns the text, the budget and the clock.
 """
 
 import copy
@@ -9,37 +9,18 @@ import ctypes
 import gc
 import math
 import random
-import statistics
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from nanochat_core import attention
-from nanochat_core.data import Shuffled, hold_out
+from nanochat_core import attention, interim
 from nanochat_core.errors import Failure
-from nanochat_core.interim import Interim, RandomState
+from nanochat_core.interim import RandomState
 
 WARM_UP_LIMIT = 20  # batches
 DIVERGED = 100.0  # autoresearch's own bound on the training loss
-STALL = 1.5  # a step that takes so many times the usual has waited for something
-PEAK_FLOPS = {  # dense bf16, by the vendor's data sheets; a card that is not here has no MFU
-    "NVIDIA H100 80GB HBM3": 989.4e12,
-    "NVIDIA H200": 989.4e12,
-    "NVIDIA H100 PCIe": 756e12,
-    "NVIDIA A100-SXM4-80GB": 312e12,
-    "NVIDIA A100-SXM4-40GB": 312e12,
-    "NVIDIA A100 80GB PCIe": 312e12,
-    "NVIDIA L40S": 362e12,
-    "NVIDIA GeForce RTX 4090": 165.2e12,
-    "NVIDIA GeForce RTX 3090": 71e12,
-}
-
-
-class PaceOver(BaseException):
-    """The harness closed the control pipe: the run is over, and all is well."""
-
 
 def set_up(profile, threads, seed):
     """Make torch behave the same in the training and in the scoring process."""
@@ -64,32 +45,24 @@ def keep_memory():
 
 
 class Run:
-    """What `train(run)` works with."""
+    """What `train(run)` works with. Batches, and whether there are more, come from the data server through `link`."""
 
-    def __init__(self, profile, prepared, budget, seed, checkpoint, scratch, emit, control=None, interim=None):
+    def __init__(self, profile, budget, seed, checkpoint, link, interim=None):
         self.config, self.seed = profile.config, seed
         self.device, self.dtype = torch.device(profile.device), getattr(torch, profile.dtype)
-        self._profile, self._emit, self._control = profile, emit, control
-        self._checkpoint, self._scratch = Path(checkpoint), Path(scratch)
+        self._profile, self._link, self._checkpoint = profile, link, Path(checkpoint)
         self._unit, self._amount = budget["unit"], float(budget["amount"])
-        if self._unit not in ("steps", "seconds") or not self._amount > 0:
-            raise Failure("env", f"The budget {budget} is neither a number of steps nor of seconds above 0.")
-        T = self.config.sequence_len
-        text, held = hold_out(prepared.stream("train"), T, profile.interim_tokens)
-        self._order = Shuffled(text, T, seed, prepared.meta["splits"]["train"]["sha256"])
-        self._interim = Interim(profile, held, prepared.token_bytes(), interim) if interim and len(held) > T else None
+        self._interim = interim  # share of the budget
         self._model = None  # known from warm_up on
-        self._started = None  # the clock, at the first budgeted batch
+        self._started = None  # our own clock, at the first budgeted batch; the server's decides
         self._reserve = min(5.0, 0.02 * self._amount)  # seconds kept for save; warm_up measures it
-        self._steps = self._tokens = 0
+        self._steps = 0
         self._durations = []  # of the latest steps
-        self._stalled = 0.0  # seconds that steps took beyond STALL times the usual
         self._pending = None  # (step, loss) on the device, not looked at yet
         self._loss = self._first_loss = self._smooth_loss = None
-        self._last_event = -math.inf
         self._cuda_event = None
         self._failure = None
-        self.summary = None
+        self._saved = False
 
     # -- budget --------------------------------------------------------------------------------------------------------
 
@@ -109,11 +82,13 @@ class Run:
             self._start_clock()
         while self._may_step():
             started = self._elapsed()
-            for _ in range(accumulate):
-                yield self._on_device(self._order.take(batch_size))
-                self._tokens += batch_size * self.config.sequence_len
+            for i in range(accumulate):
+                answer = self._link.ask(do="batch", rows=batch_size, first=i == 0, loss=self._loss)
+                if "rows" not in answer:
+                    return
+                yield self._on_device(self._link.array(np.uint16, batch_size, self.config.sequence_len + 1))
             self._end_step(started)
-            if self._interim and self._model is not None and self.progress >= self._interim.at:
+            if self._interim and self._model is not None and self.progress >= self._interim:
                 self._score_midway()
 
     def report(self, loss):
@@ -133,21 +108,15 @@ class Run:
         gc.freeze()
         gc.disable()  # a collection stalls a step by up to half a second
         self._synchronize()
-        self._emit({"event": "phase", "phase": "train"})
         self._started = time.perf_counter()
 
     def _elapsed(self):
         return time.perf_counter() - self._started
 
     def _may_step(self):
+        """Whether another step and the save fit into the budget. The server ends a budget in steps."""
         self._check()
-        if self._control is not None:
-            if self._control.readline().strip() != "go":
-                raise PaceOver
-            return True
-        if self._unit == "steps":
-            return self._steps < int(self._amount)
-        if self._steps == 0:
+        if self._unit == "steps" or self._steps == 0:
             return True
         # Two of the longest recent steps: one to make, one that a GPU may still be busy with.
         queued = 2 if self.device.type == "cuda" else 1
@@ -161,29 +130,18 @@ class Run:
             self._cuda_event.record()
             if previous:
                 previous.synchronize()
-        now = self._elapsed()
-        if len(self._durations) == 10:
-            self._stalled += max(0.0, now - started - STALL * statistics.median(self._durations))
-        self._durations = [*self._durations[-9:], now - started]
-        if self._control is not None or now - self._last_event >= 0.1:
-            self._emit_step(now)
-
-    def _emit_step(self, now):
-        self._last_event = now
-        self._emit({"event": "step", "step": self._steps, "tokens": self._tokens, "loss": self._loss,
-                    "elapsed": round(now, 4)})  # fmt: skip
+        self._durations = [*self._durations[-9:], self._elapsed() - started]
 
     def _score_midway(self):
         """Once: an interim score. The clock stands still meanwhile, and the model is left as it was."""
-        interim, self._interim = self._interim, None
+        self._interim = None
         self._synchronize()
-        began = time.perf_counter()
-        value = interim.score(self._model)
-        seconds = time.perf_counter() - began
-        self._started += seconds
-        if value is not None:
-            self._emit({"event": "interim", "step": self._steps, "tokens": self._tokens,
-                        "value": value if math.isfinite(value) else None, "seconds": round(seconds, 3)})  # fmt: skip
+        rows = self._link.ask(do="interim", loss=self._loss)["rows"]
+        if rows:
+            T = self.config.sequence_len
+            windows, lengths = self._link.array(np.uint16, rows, T + 1), self._link.array(np.uint16, rows, T)
+            value = interim.score(self._profile, self._model, windows, lengths)
+            self._started += self._link.ask(do="scored", value=value)["free"]
 
     def _look_at(self, step, loss):
         self._loss = loss if math.isfinite(loss) else None
@@ -202,7 +160,7 @@ class Run:
             raise self._failure  # again, should the candidate have caught it
 
     def _on_device(self, rows):
-        rows = torch.from_numpy(rows)  # (B, T + 1)
+        rows = torch.from_numpy(rows.astype(np.int64))  # (B, T + 1)
         if self.device.type == "cuda":
             rows = rows.pin_memory().to(self.device, non_blocking=True)
         return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
@@ -217,18 +175,18 @@ class Run:
         """Call `step(idx, targets)` on a few batches of random tokens, then put everything back: compilers and
         allocators get warm, the model learns nothing. Before the clock starts this costs no budget."""
         if self._started is None:
-            self._emit({"event": "phase", "phase": "warmup"})
+            self._link.tell(do="phase", phase="warmup")
             self._model = model
         optimizers = list(optimizers) if isinstance(optimizers, (list, tuple)) else [optimizers]
         before = _Snapshot(model, optimizers)
         noise = np.random.Generator(np.random.PCG64(0))  # the same for every seed, and nobody else's generator
         for _ in range(min(WARM_UP_LIMIT, self._profile.warm_up_steps)):
             shape = (batch_size, self.config.sequence_len + 1)
-            step(*self._on_device(noise.integers(0, self.config.vocab_size, shape, dtype=np.int64)))
+            step(*self._on_device(noise.integers(0, self.config.vocab_size, shape)))
         self._synchronize()
         before.restore()
         if self._unit == "seconds":
-            rehearsal = self._scratch / "rehearsal.safetensors"
+            rehearsal = self._checkpoint.with_name("rehearsal.safetensors")
             began = time.perf_counter()
             self._write(model, rehearsal)
             self._reserve = 2 * (time.perf_counter() - began) + 0.005 * self._amount
@@ -239,31 +197,27 @@ class Run:
     # -- checkpoint ----------------------------------------------------------------------------------------------------
 
     def save(self, model):
-        """Write the checkpoint and seal it by renaming it into place. Once."""
+        """Write the checkpoint and announce it. Once: this process ends here, and nothing after it is run."""
         self._check()
-        if self._control is not None:
-            raise PaceOver
         assert self._started is not None, "run.save before the first batch of run.batches: nothing was trained"
-        assert self.summary is None, "run.save was called twice: the first checkpoint is sealed"
+        assert not self._saved, "run.save was called twice: the first checkpoint is sealed"
         self._synchronize()
         if self._pending:
             self._look_at(self._pending[0], float(self._pending[1]))
-        self._emit_step(self._elapsed())  # the last one, however soon after the one before
-        self._emit({"event": "phase", "phase": "save"})
+        self._link.tell(do="phase", phase="save")
         partial = self._checkpoint.with_name(self._checkpoint.name + ".partial")
         try:
             self._write(model, partial)
             partial.replace(self._checkpoint)
         except OSError as error:
             raise Failure("env", f"The checkpoint cannot be written: {error.strerror or error}.") from None
-        self.summary = self._summarize(model, self._elapsed())
+        self._saved = True
+        self._link.tell(do="saved", loss=self._loss, **self._facts(model))
 
     def check_saved(self):
         """Called when train(run) has returned."""
         self._check()
-        if self._control is not None:
-            raise PaceOver
-        assert self.summary is not None, "train(run) returned without run.save(model)"
+        assert self._saved, "train(run) returned without run.save(model)"
 
     def _write(self, model, path):
         from safetensors.torch import save_file
@@ -272,25 +226,14 @@ class Run:
         # Copies: safetensors refuses tensors that share memory, and tied weights are a fair idea.
         save_file({name: x.detach().to("cpu", copy=True).contiguous() for name, x in state.items()}, path)
 
-    def _summarize(self, model, seconds):
-        peak = PEAK_FLOPS.get(self._profile.device_name) if self.device.type == "cuda" else None
-        estimate = getattr(model, "estimate_flops", None)
-        flops = float(estimate()) if callable(estimate) and peak else 0.0
-        flops = flops if math.isfinite(flops) else 0.0  # the candidate's own word; only for show
-        depth = getattr(model, "depth", None)
+    def _facts(self, model):
+        """The candidate's own words about itself; only for show."""
+        estimate, depth = getattr(model, "estimate_flops", None), getattr(model, "depth", None)
+        flops = float(estimate()) if callable(estimate) and self.device.type == "cuda" else 0.0
         return {
-            "training_seconds": round(seconds, 3),
-            "peak_vram_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1) if self.device.type == "cuda" else 0.0,
-            "mfu_percent": round(100 * flops * self._tokens / seconds / peak, 2) if peak else 0.0,
-            "total_tokens_M": round(self._tokens / 1e6, 6),
-            "num_steps": self._steps,
-            "num_params_M": round(sum(p.numel() for p in model.parameters()) / 1e6, 6),
             "depth": depth if isinstance(depth, int) else self.config.depth,
-            "tokens_per_step": self._tokens // max(1, self._steps),
-            "stalled_seconds": round(self._stalled, 3),
-            "first_loss": self._first_loss
-            if self._first_loss is not None and math.isfinite(self._first_loss)
-            else None,
+            "peak_vram_mb": torch.cuda.max_memory_allocated() / 2**20 if self.device.type == "cuda" else 0.0,
+            "flops_per_token": flops if math.isfinite(flops) else 0.0,
         }
 
 

@@ -51,6 +51,7 @@ def make_spec(data_dir, tmp_path):
             "data_dir": str(data_dir),
             "scratch": str(scratch),
             "checkpoint": str(tmp_path / "model.safetensors"),
+            "claims": str(tmp_path / "claims.npy"),
             "budget": {"unit": "steps", "amount": 3},
             "events_fd": None,
             **changes,
@@ -68,18 +69,94 @@ def own_process():
     sys.modules.pop("nanochat_target", None)
 
 
+class Direct:
+    """The trainer's link to a data server in this process. Words travel as they would through a pipe."""
+
+    def __init__(self, server):
+        self._server, self._arrays = server, []
+
+    def tell(self, **words):
+        self._server.answer(json.loads(json.dumps(words)))
+
+    def ask(self, **words):
+        answer, arrays = self._server.answer(json.loads(json.dumps(words)))
+        self._arrays = list(arrays)
+        return answer
+
+    def array(self, dtype, *shape):
+        found = self._arrays.pop(0)
+        assert (found.dtype, found.shape) == (dtype, shape)
+        return found
+
+    def finish(self):
+        pass
+
+
+def train_here(server, profile, spec):
+    """Stands in for `server.start`: the trainer in this process, which has torch already."""
+    from dataclasses import asdict
+
+    from nanochat_core import trainer
+    from nanochat_core.isolate import stage
+    from nanochat_core.server import FILE
+
+    out = Path(spec["scratch"]) / "out"
+    out.mkdir(exist_ok=True)
+    job = {
+        "profile": asdict(profile), "source": str(stage(spec["scratch"], spec["source"], spec["source_sha256"])),
+        "seed": spec["seed"], "threads": spec["threads"], "budget": spec["budget"], "interim": server.interim, "checkpoint": str(out / FILE),
+    }  # fmt: skip
+    trainer.work(job, Direct(server))
+
+
+class ProducerHere:
+    """Stands in for `evaluate.Producer`: the model in this process."""
+
+    def __init__(self, profile, spec, show=False):
+        from dataclasses import asdict
+
+        from nanochat_core import producer
+        from nanochat_core.target import blame
+
+        job = {"profile": asdict(profile), "threads": spec["threads"], "checkpoint": str(spec["checkpoint"]),
+               "source": str(spec["source"])}  # fmt: skip
+        try:
+            self._model = producer.Model(job)
+            self._model.rehearse()
+        except Exception as error:
+            raise blame(error, job["source"], "eval") from None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def claims(self, rows):
+        from nanochat_core.evaluate import within
+
+        return within(self._model.claims(rows).astype(float), self._model.config.vocab_size)
+
+    def logits(self, rows, at):
+        return self._model.logits(rows, at).astype(float)
+
+
 @pytest.fixture
-def in_process():
-    """Run a phase here and return its events."""
+def in_process(monkeypatch):
+    """Run a phase here and return its events: a child would import torch for two seconds."""
     import torch
 
     from nanochat_core import __main__ as command
+    from nanochat_core import evaluate, server, verify
 
     def run(spec, dataset="embedded"):
         events = []
         command.PHASES[spec["phase"]](spec, dataset, events.append)
         return events
 
+    monkeypatch.setattr(server, "start", train_here)
+    monkeypatch.setattr(evaluate, "Producer", ProducerHere)
+    monkeypatch.setattr(verify, "Producer", ProducerHere)
     threads = torch.get_num_threads()
     yield run
     torch.set_num_threads(threads)

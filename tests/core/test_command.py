@@ -126,22 +126,39 @@ def test_a_spec_that_cannot_be_done(make_spec, tmp_path, capsys, changes, messag
     assert message in capsys.readouterr().err
 
 
-def test_a_trial_loads_nothing_beyond_its_four_libraries(make_spec, tmp_path):
-    """Training imports torch, numpy, safetensors and the standard library: no hub, no pytest, no compiler."""
+def test_the_data_server_never_loads_torch(make_spec, tmp_path):
+    """The process that owns the text and the clock imports numpy alone, and not the candidate."""
     spec = tmp_path / "spec.json"
     spec.write_text(json.dumps(make_spec("train")), encoding="utf-8")
     script = """
 import json, sys
-import torch, numpy.random, tiktoken, safetensors.torch
+import numpy.random
 before = {name.split(".")[0] for name in sys.modules}
 from nanochat_core.__main__ import main
 code = main(["--spec", sys.argv[1]])
 after = {name.split(".")[0] for name in sys.modules} - before - set(sys.stdlib_module_names)
-print(json.dumps([code, sorted(after), "torch._dynamo" in sys.modules]))
+print(json.dumps([code, sorted(after)]))
 """
     out = subprocess.run([sys.executable, "-c", script, str(spec)], cwd=ROOT, capture_output=True, text=True)
 
-    assert json.loads(out.stdout.splitlines()[-1]) == [0, ["nanochat_core", "nanochat_target"], False]
+    assert json.loads(out.stdout.splitlines()[-1]) == [0, ["nanochat_core"]], out.stderr
+
+
+def test_a_trainer_loads_nothing_beyond_its_libraries(make_spec, command, target):
+    """Training imports torch, numpy, safetensors and the standard library: no hub, no pytest, no compiler, no
+    tokenizer."""
+    told = """
+    import sys
+    names = {name.split(".")[0] for name in sys.modules} - set(sys.stdlib_module_names)
+    print("LOADED", sorted(name for name in names if name[0] != "_"), "torch._dynamo" in sys.modules)
+    run.save(model)
+"""
+    _, _, log = command(make_spec("train", code=target(("\n    run.save(model)\n", told))))
+    (line,) = [line for line in log.splitlines() if line.startswith("LOADED")]
+
+    found, compiler = line.removeprefix("LOADED ").rsplit(" ", 1)
+    assert compiler == "False"
+    assert not {"tiktoken", "pytest", "huggingface_hub", "pyarrow", "sympy"} & set(json.loads(found.replace("'", '"')))
 
 
 def test_evaluate_never_loads_torch(make_spec, command, tmp_path):

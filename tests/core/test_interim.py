@@ -52,16 +52,16 @@ def test_the_clock_stands_still(in_process, make_spec, monkeypatch):
     """Training seconds do not hold the time that scoring took."""
     import time
 
-    from nanochat_core.interim import Interim
+    from nanochat_core import interim
 
     real, lost = time.perf_counter, [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: real() + lost[0])
 
-    def slow(self, model):
+    def slow(*_):
         lost[0] += 1000.0
         return 3.0
 
-    monkeypatch.setattr(Interim, "score", slow)
+    monkeypatch.setattr(interim, "score", slow)
     events = in_process(make_spec("train", interim=0.4))
     (found,) = [event for event in events if event["event"] == "interim"]
     assert found["seconds"] >= 1000
@@ -87,19 +87,20 @@ def test_scoring_leaves_generators_and_modes_alone(prepared):
     """Dropout is off meanwhile and on again; torch draws what it would have drawn."""
     import torch
 
-    from nanochat_core.interim import Interim
+    from nanochat_core import interim
+    from nanochat_core.data import scoring_windows
     from nanochat_core.profiles import TINY
     from nanochat_core.train import build_model
 
     model = build_model(TINY.config)
     model.blocks[0].eval()
     _, held = hold_out(prepared.stream("train"), 64, TINY.interim_tokens)
-    interim = Interim(TINY, held, prepared.token_bytes(), 0.4)
+    windows = scoring_windows(held, 64, TINY.interim_tokens)
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
     model.register_forward_hook(lambda *_: print(torch.rand(1)))
-    assert interim.score(model) > 0
+    assert interim.score(TINY, model, windows, prepared.token_bytes()[windows[:, 1:]]) > 0
     assert torch.equal(torch.rand(3), expected)
     assert model.training
     assert not model.blocks[0].training

@@ -9,8 +9,10 @@ from safetensors.torch import load_file
 
 from nanochat_core import profiles
 from nanochat_core import run as fixed
+from nanochat_core import server
 from nanochat_core.errors import Failure
 from nanochat_core.run import Run
+from tests.core.conftest import Direct
 
 SKELETON = """
 import torch
@@ -33,17 +35,27 @@ def of(events, kind):
 
 @pytest.fixture
 def make_run(prepared, tmp_path):
-    def make(budget=None, seed=0, control=None):
+    """A run with its data server in this process; both read the clock of `fixed.time` and `server.time`."""
+
+    def make(budget=None, seed=0):
         events = []
-        checkpoint = tmp_path / "model.safetensors"
-        run = Run(
-            profiles.TINY, prepared, budget or {"unit": "steps", "amount": 3}, seed, checkpoint, tmp_path,
-            events.append, control,
-        )  # fmt: skip
-        run.events = events
+        budget = budget or {"unit": "steps", "amount": 3}
+        clock = lambda: server.time.perf_counter()  # noqa: E731
+        answering = server.DataServer(profiles.TINY, prepared, {"budget": budget, "seed": seed}, events.append, clock=clock)
+        run = Run(profiles.TINY, budget, seed, tmp_path / "model.safetensors", Direct(answering))
+        run.events, run.server = events, answering
         return run
 
     return make
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """One clock for both sides, that moves when told."""
+    found = Clock()
+    monkeypatch.setattr(fixed, "time", found)
+    monkeypatch.setattr(server, "time", found)
+    return found
 
 
 def test_two_runs_are_bit_identical(make_spec, in_process):
@@ -111,10 +123,8 @@ class Clock:
         return self.now
 
 
-def test_seconds_end_before_the_budget_does(make_run, monkeypatch):
+def test_seconds_end_before_the_budget_does(make_run, monkeypatch, clock):
     """Steps of 3 s and a save of 2 s stop early enough for the save, and progress has come near 1."""
-    clock = Clock()
-    monkeypatch.setattr(fixed, "time", clock)
     run, seen = make_run({"unit": "seconds", "amount": 100}), []
     model = torch.nn.Linear(4, 4)
     write = run._write
@@ -133,13 +143,11 @@ def test_seconds_end_before_the_budget_does(make_run, monkeypatch):
     assert seen[0] == 0
     assert seen == sorted(seen)
     assert 0.93 < seen[-1] < 1
-    assert 90 < run.summary["training_seconds"] <= 100
+    assert 90 < run.server.summary["training_seconds"] <= 100
 
 
-def test_the_clock_starts_with_the_first_batch(make_run, monkeypatch):
+def test_the_clock_starts_with_the_first_batch(make_run, clock):
     """What comes before costs no seconds; nothing stops the clock afterwards, not even a second warm-up."""
-    clock = Clock()
-    monkeypatch.setattr(fixed, "time", clock)
     run = make_run({"unit": "seconds", "amount": 10})
     clock.now += 1000
     batches = run.batches(2)

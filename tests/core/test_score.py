@@ -1,8 +1,6 @@
 """The score: numpy on one side, the candidate's process on the other."""
 
-import json
 import math
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from nanochat_core import evaluate, producer, profiles
-from nanochat_core.data import scoring_windows
+from nanochat_core.data import bits_per_byte, scoring_windows
 from nanochat_core.errors import Failure
 
 MODEL = """
@@ -39,30 +37,23 @@ PROFILE = replace(profiles.TINY, eval_tokens=1024, eval_batch_size=8)
 
 
 @pytest.fixture
-def here(monkeypatch, in_process):
-    """Run the producer in this process: a child imports torch for two seconds."""
-
-    def run(command, **options):
-        job = json.loads(Path(command[-1]).read_text(encoding="utf-8"))
-        return subprocess.CompletedProcess(command, producer.main(job))
-
-    monkeypatch.setattr(evaluate.subprocess, "run", run)
-
-
-@pytest.fixture
-def score(prepared, tmp_path):
-    """Score a model whose forward is `body`."""
+def score(prepared, tmp_path, in_process):
+    """Score a model whose forward is `body`, in this process."""
 
     def run(body):
-        source, checkpoint = tmp_path / "train.py", tmp_path / "model.safetensors"
-        source.write_text(MODEL.format(body=body), encoding="utf-8")
-        save_file({"weight": torch.zeros(1)}, checkpoint)
-        return evaluate.score(PROFILE, prepared, source, None, checkpoint, "val", tmp_path, 1)
+        return evaluate.score(PROFILE, prepared, written(tmp_path, body))[0]
 
     return run
 
 
-@pytest.mark.usefixtures("here")
+def written(tmp_path, body):
+    """A source, a checkpoint, and the spec that speaks of them."""
+    source, checkpoint = tmp_path / "train.py", tmp_path / "model.safetensors"
+    source.write_text(MODEL.format(body=body), encoding="utf-8")
+    save_file({"weight": torch.zeros(1)}, checkpoint)
+    return {"source": source, "source_sha256": None, "checkpoint": checkpoint, "scratch": tmp_path, "threads": 1}
+
+
 def test_a_uniform_model_costs_log2_of_the_vocabulary(score, prepared):
     """Equal logits for 1,024 tokens are 10 bits a token."""
     windows = scoring_windows(prepared.stream("val"), 64, 1024)
@@ -75,25 +66,15 @@ def test_bits_per_byte_leaves_special_tokens_out():
     """A token without bytes counts neither as loss nor as length."""
     nll = np.array([math.log(2), 3 * math.log(2), 100.0])
 
-    assert evaluate.bits_per_byte(nll, np.array([1, 3, 0])) == pytest.approx(1.0)
+    assert bits_per_byte(nll, np.array([1, 3, 0])) == pytest.approx(1.0)
 
 
-def test_the_score_does_not_depend_on_the_batch_size(make_spec, in_process, prepared, tmp_path):
+def test_the_score_does_not_depend_on_the_batch_size(make_spec, in_process, prepared):
     """Scoring 5 or 32 sequences a pass gives the same number to 1e-6."""
     spec = make_spec("train")
     in_process(spec)
-    windows = scoring_windows(prepared.stream("val"), 64, 4096)
-    lengths = prepared.token_bytes()[windows[:, 1:]]
-    scores = []
-    for batch_size in (5, 32):
-        job = {
-            "profile": {**vars(profiles.TINY), "config": vars(profiles.TINY.config)}, "source": spec["source"],
-            "source_sha256": None, "threads": 1, "checkpoint": spec["checkpoint"], "batch_size": batch_size,
-            "tokens": str(tmp_path / "tokens.npy"), "nll": str(tmp_path / "nll.bin"),
-        }  # fmt: skip
-        np.save(job["tokens"], windows)
-        producer.produce(job)
-        scores.append(evaluate.bits_per_byte(np.fromfile(job["nll"], dtype=np.float32), lengths.ravel()))
+    five = replace(profiles.TINY, eval_batch_size=5)
+    scores = [evaluate.score(profile, prepared, spec)[0] for profile in (profiles.TINY, five)]
 
     assert scores[0] == pytest.approx(scores[1], abs=1e-6)
 
@@ -111,28 +92,25 @@ def test_running_out_of_memory_gets_a_second_try(prepared, tmp_path, monkeypatch
     """Half the batch fits: the score stands."""
     sizes = []
 
-    def produce(profile, windows, source, source_sha256, checkpoint, scratch, threads, batch_size):
+    def claim(profile, spec, scored, batch_size, show):
         sizes.append(batch_size)
         if batch_size > 4:
             raise Failure("oom-eval", "80 GiB")
-        return np.ones((len(windows), 64), dtype=np.float32)
+        return np.ones_like(scored.lengths, dtype=np.float64)
 
-    monkeypatch.setattr(evaluate, "produce", produce)
-    checkpoint = tmp_path / "model.safetensors"
-    checkpoint.touch()
+    monkeypatch.setattr(evaluate, "claim", claim)
 
-    assert evaluate.score(PROFILE, prepared, "train.py", None, checkpoint, "val", tmp_path, 1) > 0
+    assert evaluate.score(PROFILE, prepared, written(tmp_path, UNIFORM))[0] > 0
     assert sizes == [8, 4]
     assert "once more with 4 sequences a pass" in capfd.readouterr().out
 
 
-@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("outcome", "message", "body"),
     [
         ("oom-eval", "80 GiB", "raise torch.OutOfMemoryError('80 GiB')"),
         ("nan", "token losses are not finite", UNIFORM + " * float('nan')"),
-        ("assert", "logits of shape (8, 64, 1024)", "return torch.zeros(len(idx), self.vocab_size)"),
+        ("assert", "logits of shape (2, 64, 1024)", "return torch.zeros(len(idx), self.vocab_size)"),
     ],
 )
 def test_scoring_failures_have_their_own_outcome(score, outcome, message, body):
@@ -144,26 +122,6 @@ def test_scoring_failures_have_their_own_outcome(score, outcome, message, body):
     assert message in caught.value.message
 
 
-@pytest.mark.parametrize(
-    ("code", "outcome", "message"),
-    [
-        (0, "assert", "scored 0 tokens of 1024"),
-        (3, "assert", "exit code 3"),
-        (-9, "oom-eval", "was killed, as a system short of memory does"),
-    ],
-)
-def test_a_producer_that_vanishes_is_noticed(score, monkeypatch, code, outcome, message):
-    """A process that ends without a word is no score, whatever its exit code."""
-    monkeypatch.setattr(
-        evaluate.subprocess, "run", lambda command, **options: subprocess.CompletedProcess(command, code)
-    )
-    with pytest.raises(Failure, match=message) as caught:
-        score(UNIFORM)
-
-    assert caught.value.outcome == outcome
-
-
-@pytest.mark.usefixtures("here")
 def test_a_checkpoint_that_does_not_fit_is_an_assertion(score):
     """A state dict with other names than the model's is the candidate's mistake."""
     with pytest.raises(Failure, match="Missing key"):
@@ -174,18 +132,18 @@ def test_a_checkpoint_that_does_not_fit_is_an_assertion(score):
 def test_no_checkpoint_no_score(prepared, tmp_path):
     """Evaluating before training is an error of the harness, not of the candidate."""
     with pytest.raises(Failure) as caught:
-        evaluate.score(PROFILE, prepared, "train.py", None, tmp_path / "none", "val", tmp_path, 1)
+        evaluate.score(PROFILE, prepared, {"checkpoint": tmp_path / "none"})
 
     assert caught.value.outcome == "env"
 
 
 def test_the_producer_cannot_reach_the_events(make_spec, command, tmp_path):
-    """The candidate's scoring process has stdin, stdout, stderr and none of the harness' descriptors."""
+    """The candidate's scoring process has stdin, stdout, stderr, two pipes to us, and no descriptor of the harness."""
     seen = tmp_path / "seen"
     listing = f"""    import os, stat
     links = [f"/proc/self/fd/{{fd}}" for fd in range(3, 64)]
     pipes = [x for x in links if os.path.exists(x) and stat.S_ISFIFO(os.stat(x).st_mode)]
-    open({str(seen)!r}, "w").write(str(pipes))
+    open({str(seen)!r}, "w").write(str(len(pipes)))
     return Model(config)"""
     code = MODEL.format(body=UNIFORM).replace("    return Model(config)", listing)
     spec = make_spec("evaluate", code=code)
@@ -194,4 +152,41 @@ def test_the_producer_cannot_reach_the_events(make_spec, command, tmp_path):
 
     assert returncode == 0, log
     assert list(events[-1]["metrics"]) == ["val_bpb"]
-    assert seen.read_text() == "[]"
+    assert seen.read_text() == "2"
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The real process
+
+SENDS = "max(f for f in range(3, 20) if os.path.exists(f'/proc/self/fd/{f}'))"
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome", "message"),
+    [
+        ("import os; os._exit(0)", "assert", "ended with exit code 0"),
+        ("import os; os.kill(os.getpid(), 9)", "oom-eval", "was killed, as a system short of memory does"),
+        ("import os; os.write(SENDS, b'x' * 20_000)", "integrity", "does not keep to its protocol"),
+        ("if len(idx) > 2: raise ValueError('a word')", "assert", "ValueError in line 12 of train.py while"),
+        ("if len(idx) > 2: raise type('Secret', (Exception,), {})()", "assert", "Exception in line 12"),
+    ],
+)
+def test_a_process_that_does_not_answer_is_no_score(prepared, tmp_path, body, outcome, message):
+    """Whatever it does instead; and once it has seen the text, none of its words come out."""
+    code = f"{body}\n        {UNIFORM}".replace("SENDS", SENDS)
+    with pytest.raises(Failure) as caught:
+        evaluate.score(PROFILE, prepared, written(tmp_path, code))
+
+    assert caught.value.outcome == outcome
+    assert message in caught.value.message
+    assert "a word" not in caught.value.message
+    assert "Secret" not in caught.value.message
+
+
+def test_words_after_the_last_answer_are_refused(prepared, tmp_path):
+    """Who has been asked everything has nothing more to say."""
+    late = f"import atexit, os\nkept = os.dup({SENDS})\natexit.register(lambda: os.write(kept, b'x'))"
+    spec = written(tmp_path, UNIFORM)
+    spec["source"].write_text(late + MODEL.format(body=UNIFORM))
+    with pytest.raises(Failure, match="more than it was asked"):
+        evaluate.score(PROFILE, prepared, spec)
