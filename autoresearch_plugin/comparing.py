@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autoresearch_plugin import judge
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from autoresearch_plugin.idea import Head
     from autoresearch_plugin.ledger import Row
     from autoresearch_plugin.measuring import Measuring
+    from autoresearch_plugin.trial import TrialResult
 
 
 SAME_START = 2e-6  # relative difference of first losses that rounding may make
@@ -20,6 +22,23 @@ SAME_START = 2e-6  # relative difference of first losses that rounding may make
 def verdict(measuring: Measuring, number: int, head: Head) -> judge.Verdict:
     """What the rule says of a candidate's runs on one head."""
     return judge.decide(question(measuring, number, head), measuring.rule)
+
+
+def verdict_with(
+    measuring: Measuring,
+    number: int,
+    head: Head,
+    row: Row,
+    result: TrialResult,
+    value: float,
+) -> judge.Verdict:
+    """What the rule will say once this run, which is not recorded yet, counts too."""
+    asked = question(measuring, number, head)
+    tokens = result.summary.get("tokens_per_step")
+    run = judge.Run(measuring.profile.sign * value, row["seed"], head.id, tokens)
+    return judge.decide(
+        replace(asked, candidate=(*asked.candidate, run)), measuring.rule
+    )
 
 
 def question(measuring: Measuring, number: int, head: Head) -> judge.Question:

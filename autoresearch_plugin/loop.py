@@ -19,7 +19,7 @@ from autoresearch_plugin import comparing, judge, patch
 from autoresearch_plugin.audit import RUNS_MAX
 from autoresearch_plugin.errors import InfrastructureError, PatchError, SettingsError
 from autoresearch_plugin.idea import Head, Idea, Judgement
-from autoresearch_plugin.measuring import Measuring, last_words
+from autoresearch_plugin.measuring import Measuring, Positions, last_words
 from autoresearch_plugin.midway import Midway
 from autoresearch_plugin.paths import checkpoint
 from autoresearch_plugin.trial import Estimate, Outcome, TrialResult
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 KEEP_LEASE = "keep"
 HEAD_TOP_EVERY = 15  # one more baseline run per so many screened candidates ...
+POSITIONS_TO_GO_ON = 512  # verified before another run; finds 1 % of leaks with 0.994
+POSITIONS_TO_KEEP = 2048  # before a keep; finds 0.1 % with 0.87
 HEAD_TOP_MAX = 6  # ... up to this many (judge.md: keeps an unlucky head from stalling)
 
 
@@ -93,7 +95,12 @@ class Research(Measuring):
         label = f"baseline {head.short}, run {number}"
         budget = self.budget_of(head)
         sealed = self._to_be_audited(head, row)
-        result = self.trial(head, head.source, row, budget, label, keep_as=sealed)
+        known = self.ledger.head_trials(head.id)
+        result = self.trial(
+            *(head, head.source, row, budget, label),
+            keep_as=sealed,
+            positions=lambda _: 0 if known else POSITIONS_TO_GO_ON,
+        )
         if result.ok:
             self.tell(f"{label}: {self.value_text(result)}")
             return
@@ -221,13 +228,17 @@ class Research(Measuring):
         old = self.ledger.decided_before(head.id, key, number)
         if old is None or not self._holds(old["evidence"]):
             return None
+        if _is_untrusted(old["sandbox"]) and not _is_untrusted(self.sandbox):
+            return None
         if old["state"] == "keep" and not self._still_head(head):
             return self.decide(replace(idea, number=number))
         reason = f"decided before as #{old['id']:03d}: {old['reason']}"
         self._close(number, old["state"], reason)
         evidence = old["evidence"]
         verdict = judge.Verdict.from_data(evidence)
-        self.ledger.add_verdict(number, head.id, verdict.decision, evidence)
+        self.ledger.add_verdict(
+            number, head.id, verdict.decision, evidence, old["sandbox"]
+        )
         return Judgement(old["state"], reason, number, head, patched, verdict, True)
 
     def _holds(self, evidence: Mapping[str, Any]) -> bool:
@@ -295,7 +306,10 @@ class Research(Measuring):
             row = self.ledger.start_trial(self.session, head.id, number, done)
             label = f"#{number:03d} run {done + 1} of at most {self.settings.max_runs}"
             watch = self._watch(number, head, row)
-            result = self.trial(head, patched, row, budget, label, watch)
+            positions = self._positions(number, head, row)
+            result = self.trial(
+                head, patched, row, budget, label, watch, positions=positions
+            )
             if result.outcome is Outcome.EARLY and watch and watch.verdict:
                 return self._decided(number, head, patched, watch.verdict)
             if not result.ok:
@@ -313,10 +327,28 @@ class Research(Measuring):
             return None
         return Midway(self, number, head, row)
 
+    def _positions(self, number: int, head: Head, row: Row) -> Positions:
+        """At how many positions the claims behind a score are verified: none where they
+        lose anyway, for lies pay upwards only."""
+
+        def positions(result: TrialResult) -> int:
+            value = result.metrics.get(self.metric)
+            if value is None:
+                return 0
+            verdict = comparing.verdict_with(self, number, head, row, result, value)
+            if verdict.decision == judge.DISCARD:
+                return 0
+            keeps = verdict.decision == judge.KEEP or verdict.n >= judge.HEAD_MIN
+            return POSITIONS_TO_KEEP if keeps else POSITIONS_TO_GO_ON
+
+        return positions
+
     def _decided(
         self, number: int, head: Head, patched: str, verdict: judge.Verdict
     ) -> Judgement:
-        self.ledger.add_verdict(number, head.id, verdict.decision, verdict.to_data())
+        self.ledger.add_verdict(
+            number, head.id, verdict.decision, verdict.to_data(), self.sandbox
+        )
         return Judgement(
             verdict.decision, verdict.sentence, number, head, patched, verdict
         )
@@ -380,6 +412,10 @@ class Research(Measuring):
         """Let other lanes move the head."""
         if self.moves_head:
             self.ledger.release_lease(KEEP_LEASE)
+
+
+def _is_untrusted(sandbox: str | None) -> bool:
+    return "untrusted" in (sandbox or "")
 
 
 def _restacked(idea: Idea, head: Head) -> str:

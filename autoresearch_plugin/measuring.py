@@ -13,7 +13,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoresearch_plugin import early, fingerprint, midway, patch, steadiness
+from autoresearch_plugin import (
+    containment,
+    early,
+    fingerprint,
+    midway,
+    patch,
+    steadiness,
+)
 from autoresearch_plugin.errors import InfrastructureError, SessionStopping
 from autoresearch_plugin.executors.local import scratch_dir
 from autoresearch_plugin.idea import Head
@@ -30,6 +37,8 @@ if TYPE_CHECKING:
     from autoresearch_plugin.settings import Settings
 
 POLL_SECONDS = 0.1
+
+Positions = Callable[[TrialResult], int]
 
 
 @dataclass
@@ -76,6 +85,11 @@ class Measuring:
     def paired(self) -> bool:
         """Whether runs are compared seed by seed (step budgets only)."""
         return self.budget.unit == "steps"
+
+    @property
+    def sandbox(self) -> str:
+        """Level of the sandbox that candidates run in, for the records."""
+        return containment.label(self.executor.sandbox)
 
     def head(self) -> Head:
         """The session's present baseline."""
@@ -155,7 +169,9 @@ class Measuring:
                     f"{pace.failed.message}{last_words(pace.failed)}"
                 )
             return pace.failed, budget
-        self.ledger.update_candidate(number, ratio=pace.ratio)
+        self.ledger.update_candidate(
+            number, ratio=pace.ratio, step_tokens=pace.tokens_per_step
+        )
         return None, _charged(budget, pace.ratio)
 
     def _limits(self, head: Head, budget: Budget) -> tuple[dict[str, float], float]:
@@ -188,13 +204,17 @@ class Measuring:
         label: str,
         watch: Midway | None = None,
         keep_as: Path | None = None,
+        positions: Positions | None = None,
     ) -> TrialResult:
         """Run what `row` records; one that breaks off leaves nothing to wait for.
 
         `watch` may end it at its interim score. `keep_as` is where its checkpoint goes.
+        `positions` says at how many of them the claims behind a score are verified.
         """
         try:
-            result = self._run(head, source, row, budget, label, watch, keep_as)
+            result = self._run(
+                head, source, row, budget, label, watch, keep_as, positions
+            )
         except BaseException:
             self.ledger.drop_trial(row["id"])
             raise
@@ -223,11 +243,20 @@ class Measuring:
         if keep_as is not None:
             _seal(keep_as, result.ok)
         self.ledger.finish_trial(
-            row["id"], result, value, self.device.id, str(budget), mark
+            *(row["id"], result, value, self.device.id, str(budget), mark),
+            sandbox=self.sandbox,
         )
         if changed:
             self.ledger.retire_head_trials(head.id, but=row["id"])
         return result
+
+    def _step_tokens(self, row: Row) -> float | None:
+        """Tokens of a candidate's step when its price was measured: it pays for more
+        steps, not for larger ones."""
+        if row["candidate"] is None:
+            return None
+        tokens: float | None = self.ledger.candidate(row["candidate"])["step_tokens"]
+        return tokens
 
     def _waited(self, head: Head, result: TrialResult) -> str | None:
         """Why a baseline run is to be repeated: the machine was not steady."""
@@ -262,6 +291,7 @@ class Measuring:
         label: str,
         watch: Midway | None,
         keep_as: Path | None,
+        positions: Positions | None,
     ) -> TrialResult:
         limits, cpu_limit = self._limits(head, budget)
         scored = watch is not None or row["candidate"] is None
@@ -271,6 +301,7 @@ class Measuring:
                 trial_id=f"t{row['id']:06d}",
                 limits=limits,
                 interim=early.AT if scored and midway.wanted(self) else None,
+                tokens_per_step=self._step_tokens(row),
             )
             if spec.interim is not None:  # its clock stands still, ours does not
                 extra = limits["train"] + limits.get("evaluate", 0.0)
@@ -285,10 +316,44 @@ class Measuring:
             )
             if result.ok and keep_as is not None:
                 _store(Path(spec.checkpoint), keep_as)
+            if result.ok and positions is not None:
+                result = self._verified(spec, result, positions(result), show)
             return result
 
+    def _verified(
+        self,
+        spec: TrialSpec,
+        result: TrialResult,
+        positions: int,
+        on_event: Callable[[Mapping[str, Any]], None],
+    ) -> TrialResult:
+        """A result whose score was checked by fresh processes, and corrected."""
+        if not (self.profile.isolates and positions):
+            return result
+        found = self.executor.verify(
+            spec,
+            self.device,
+            positions,
+            on_event=on_event,
+            should_stop=self.should_stop,
+        )
+        seconds = {**result.seconds, "verify": found.wall_seconds}
+        cpu = result.cpu_seconds
+        if not found.ok:
+            return replace(found, seconds=seconds, cpu_seconds=cpu, log_tail="")
+        value = found.metrics.get(self.metric, result.metrics.get(self.metric))
+        metrics = {**result.metrics, self.metric: value or 0.0}
+        return replace(
+            result, metrics=metrics, verified=found.metrics, seconds=seconds
+        )
+
     def hidden_score(
-        self, head: Head, seed: int, sealed: Path | None, label: str
+        self,
+        head: Head,
+        seed: int,
+        sealed: Path | None,
+        label: str,
+        positions: int = 0,
     ) -> TrialResult:
         """Score a baseline on the hidden split: a sealed checkpoint, or a new run.
 
@@ -321,6 +386,8 @@ class Measuring:
                     should_stop=self.should_stop,
                     cpu_limit=cpu_limit,
                 )
+            if result.ok:
+                result = self._verified(spec, result, positions, on_event)
         self._raise_if_stopped(result)
         return result
 
@@ -341,6 +408,7 @@ class Measuring:
             data_dir=str(data_dir(self.root)),
             scratch=str(scratch),
             checkpoint=str(scratch / "checkpoint.safetensors"),
+            claims=str(scratch / "claims.npy"),
         )
 
     @contextmanager

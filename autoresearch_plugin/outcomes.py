@@ -133,6 +133,7 @@ def properties(research: Research, claim: Claim) -> list[tuple[str, object]]:
         ("reason", judgement.reason),
         ("parent", judgement.head.commit or judgement.head.id),
         ("device", research.device.name),
+        ("sandbox", research.sandbox),
         ("fingerprint", research.fingerprint),
     ]
     verdict = judgement.verdict

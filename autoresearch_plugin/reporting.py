@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from autoresearch_plugin import __version__, auditing, comparing, midway
+from autoresearch_plugin import (
+    __version__,
+    auditing,
+    comparing,
+    containment,
+    midway,
+)
 from autoresearch_plugin.errors import SettingsError
 from autoresearch_plugin.judge import Verdict
 from autoresearch_plugin.paths import report_dir
@@ -136,7 +142,11 @@ def header(state: State) -> Iterator[str]:
     )
     kinds = ", ".join(sorted({device.name for device in opened.devices}))
     names = ", ".join(device.id for device in opened.devices)
-    yield f"  device {kinds}: {names} ({source['devices']}); sandbox none"
+    yield f"  device {kinds}: {names} ({source['devices']})"
+    inside = containment.words(
+        research.executor.sandbox, isolates=research.profile.isolates
+    )
+    yield f"  sandbox {inside} ({source['sandbox']})"
     for line in research.profile.lines:
         yield f"  {line}"
     yield (
@@ -246,6 +256,7 @@ def _case(research: Research, row: Row) -> kept_xml.Case:
         "commit": row["commit_id"],
         "parent": research.ledger.head(row["head"])["commit_id"],
         "device": research.device.name,
+        "sandbox": row["sandbox"],
         "runs": evidence.get("n"),
         **{
             key: evidence.get(key)
@@ -359,6 +370,7 @@ def collect_facts(state: State) -> closing.Facts:
         wall_seconds=ledger.session_seconds(session),
         devices=f"{lanes} x {research.device.name}",
         rule=research.settings.rule,
+        sandbox=research.sandbox,
         metric=research.metric,
         kept=[_kept_line(row) for row in rows if row["commit_id"]],
         pruned=_pruned(rows),

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoresearch_plugin import fingerprint, patch
+from autoresearch_plugin import containment, fingerprint, patch
 from autoresearch_plugin.devices import Device, discover
 from autoresearch_plugin.errors import (
     InfrastructureError,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from autoresearch_plugin.ledger import Row
 
 LEDGER = "ledger.db"
-OUTSIDE = ("sources", "report", "audit", "stop_early")  # of what a resume must share
+OUTSIDE = ("sources", "report", "audit", "stop_early", "sandbox", "allow_unsafe")  # of what a resume must share
 
 
 @dataclass
@@ -89,9 +89,14 @@ def open_session(
     lock = None
     try:
         lock = _controller_lock(root) if kind == "research" else None
+        sandbox = containment.choose(settings)
+        notes += containment.admit(settings, sandbox)
+        containment.check(sandbox, state_dir(root))
         executor = LocalExecutor(settings.command, root)
+        executor.sandbox = sandbox
         tell("asking the training command to describe itself (prepares data once)")
         profile = describe(executor, root, settings, devices[0], source)
+        executor.isolates = profile.isolates
         row = ledger.start_session(kind, _tag(settings, repository), _key(settings))
         research = Research(
             root=root,
@@ -122,6 +127,8 @@ def join_session(
     row = ledger.session(session)
     profile = _profile_from_json(row["profile"])
     repository = Repository(root, settings.target)
+    executor = LocalExecutor(settings.command, root)
+    executor.sandbox, executor.isolates = containment.choose(settings), profile.isolates
     return Research(
         root=root,
         settings=replace(settings, tag=row["tag"]),
@@ -129,7 +136,7 @@ def join_session(
         session=session,
         profile=profile,
         device=device,
-        executor=LocalExecutor(settings.command, root),
+        executor=executor,
         repository=repository,
         rule=load_rule(settings.rule),
         lane=lane,

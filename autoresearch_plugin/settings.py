@@ -63,6 +63,16 @@ OPTIONS = (
         "hidden text (auto: if that takes at most 8/100 of the device time)",
         "WHEN",
     ),
+    Option(
+        "sandbox",
+        "auto or none: keep candidates from your files, keys and their own score",
+        "WHICH",
+    ),
+    Option(
+        "allow-unsafe",
+        "run candidates that a model wrote even where there is no good sandbox",
+        flag=True,
+    ),
     Option("tag", "research branch autoresearch/TAG (default: this branch)"),
     Option("report", "directory for junit.xml, kept.xml and results.tsv", "DIR"),
     Option("require-keep", "exit 1 when nothing was kept", flag=True),
@@ -88,6 +98,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "rule": "default",
     "stop_early": "auto",
     "audit": "auto",
+    "sandbox": "auto",
+    "allow_unsafe": False,
     "tag": None,
     "report": "autoresearch-report",
     "require_keep": False,
@@ -117,6 +129,8 @@ class Settings:
     rule: str
     stop_early: str
     audit: str
+    sandbox: str
+    allow_unsafe: bool
     tag: str | None
     report: str
     require_keep: bool
@@ -246,7 +260,8 @@ def remembered(text: str) -> Settings:
     """The settings of an earlier session, as the ledger has them."""
     from autoresearch_plugin.trial import Budget
 
-    later = {name: _DEFAULTS[name] for name in ("report", "stop_early", "audit")}
+    names = ("report", "stop_early", "audit", "sandbox", "allow_unsafe")
+    later = {name: _DEFAULTS[name] for name in names}
     data = {**later, **json.loads(text)}
     data["budget"] = Budget(**data["budget"]) if data["budget"] else None
     data["price"] = tuple(data["price"]) if data["price"] else None
@@ -306,6 +321,8 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "max-runs": _count(1),
     "stop-early": _one_of("auto", "never"),
     "audit": _one_of("auto", "always", "never"),
+    "sandbox": _one_of("auto", "none"),
+    "allow-unsafe": _yes,
     "tag": _tag,
     "require-keep": _yes,
 }

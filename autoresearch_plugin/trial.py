@@ -39,6 +39,7 @@ class Outcome(StrEnum):
     TIMEOUT_TRAIN = "timeout-train"
     TIMEOUT_SAVE = "timeout-save"
     TIMEOUT_EVALUATE = "timeout-evaluate"
+    TIMEOUT_VERIFY = "timeout-verify"
     KILLED = "killed"
     INTEGRITY = "integrity"
     ENV = "env"
@@ -87,6 +88,7 @@ class Profile:
     direction: str
     budget: Budget
     evaluates: bool = True
+    isolates: bool = False
     interim: bool = False
     hidden: bool = False
     charged: bool = False
@@ -126,6 +128,7 @@ class Profile:
                 _number(budget, "amount", "budget."),
             ),
             evaluates=bool(data.get("evaluates", True)),
+            isolates=bool(data.get("isolates", False)),
             interim=bool(data.get("interim", False)),
             hidden=bool(data.get("hidden", False)),
             charged=bool(data.get("charged", False)),
@@ -223,6 +226,10 @@ class TrialSpec:
     checkpoint: str
     split: str = "val"
     interim: float | None = None
+    sandbox: tuple[str, ...] = ()
+    claims: str = ""
+    positions: int | None = None
+    tokens_per_step: float | None = None
 
     def to_json(self, events_fd: int, control_fd: int | None = None) -> str:
         """The spec file's text."""
@@ -236,8 +243,8 @@ class TrialSpec:
 class TrialResult:
     """What the harness saw of one trial.
 
-    `interim` is the score in mid-run that the command told, or None; `metrics` is empty
-    unless `outcome` is ok. `summary` holds the command's own account
+    `interim` is the score in mid-run that the command told, or None; `verified` what a
+    check of the score's claims found, if there was one; `metrics` is empty unless `outcome` is ok. `summary` holds the command's own account
     (steps, tokens, ...); `curve` pairs of (step, loss); `seconds` wall time per phase;
     `log_tail` the end of what was printed: input from outside, for humans.
     """
@@ -251,6 +258,7 @@ class TrialResult:
     curve: tuple[tuple[int, float], ...] = ()
     log_tail: str = ""
     interim: Mapping[str, Any] | None = None
+    verified: Mapping[str, float] | None = None
     description: Mapping[str, Any] = field(default_factory=dict)
 
     @property

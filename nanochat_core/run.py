@@ -22,6 +22,7 @@ from nanochat_core.interim import RandomState
 WARM_UP_LIMIT = 20  # batches
 DIVERGED = 100.0  # autoresearch's own bound on the training loss
 
+
 def set_up(profile, threads, seed):
     """Make torch behave the same in the training and in the scoring process."""
     keep_memory()

@@ -33,13 +33,18 @@ MARKER = "AUTORESEARCH_TRIAL"
 
 @dataclass(frozen=True)
 class Launch:
-    """How to start a command: what is the same for every phase of a trial."""
+    """How to start a command: what is the same for every phase of a trial.
+
+    `sandbox` are words to put before it; empty where it uses them itself, for the
+    processes that load a candidate (docs/contract.md, section 8).
+    """
 
     argv: Sequence[str]
     root: Path
     environ: Mapping[str, str]
     lock_fd: int | None = None
     cpu: int | None = None
+    sandbox: Sequence[str] = ()
 
 
 class Child:
@@ -86,8 +91,11 @@ class Child:
         if spec.phase == "pace":
             control, self._control = self._pipe()
         path = _write_spec(spec, events, control)
+        command = [*launch.argv, "--spec", str(path)]
+        if launch.sandbox:
+            command = _inside(launch, spec, [events, control], command)
         order = {
-            "command": [*launch.argv, "--spec", str(path)],
+            "command": command,
             "lifeline": lifeline,
             "status": status,
             "pass": [fd for fd in (events, control, launch.lock_fd) if fd is not None],
@@ -227,6 +235,18 @@ class Child:
             memory_mb=memory_mb(),
             left=tuple(report["left"]),
         )
+
+
+def _inside(
+    launch: Launch, spec: TrialSpec, fds: Sequence[int | None], command: list[str]
+) -> list[str]:
+    """A whole command in the sandbox: it sees the project without its hidden files."""
+    places = [path for path in launch.root.iterdir() if path.name[0] != "."]
+    words = [word for path in places for word in ("--read", str(path))]
+    words += ["--read", spec.data_dir, "--write", spec.scratch]
+    words += [word for fd in fds if fd is not None for word in ("--pass", str(fd))]
+    words += ["--env", f"PYTHONPATH={launch.root}", "--cwd", str(launch.root)]
+    return [*launch.sandbox, *words, "--", *command]
 
 
 def _write_spec(spec: TrialSpec, events: int, control: int | None) -> Path:

@@ -27,12 +27,15 @@ from autoresearch_plugin.executors import pace
 from autoresearch_plugin.executors.child import (
     Child,
     Launch,
+    memory_mb,
     private_directory,
     writing,
 )
 from autoresearch_plugin.executors.pace import Pace
 from autoresearch_plugin.executors.transcript import Stop
+from autoresearch_plugin.sandbox import policy
 from autoresearch_plugin.sandbox.environment import environment, fixed
+from autoresearch_plugin.sandbox.probe import Sandbox
 from autoresearch_plugin.trial import Outcome, TrialResult, TrialSpec
 
 OnEvent = Callable[[Mapping[str, Any]], None]
@@ -40,6 +43,7 @@ ShouldStop = Callable[[], str | None]
 
 POLL = 0.1  # seconds between two questions to `should_stop`
 CPU_POLL = 0.5  # seconds between two looks at the tree's CPU time
+SHARE_OF_MEMORY = 0.8  # of the machine's, that one candidate may use
 STALE = 24 * 3600  # seconds after which a dead session's scratch is removed
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -49,7 +53,9 @@ class LocalExecutor:
 
     `command` is split as a shell would, without a shell; `{python}` in it becomes
     `python`. The lock of `lease`, if one is set, is handed on to every process, so the
-    device stays leased until the last of them is gone, even if pytest dies.
+    device stays leased until the last of them is gone, even if pytest dies. Where a
+    `sandbox` is set, candidates run in it: a command that `isolates` starts them there
+    itself, any other is put into it as a whole.
 
     Raises:
         SettingsError: `command` is empty or its quotes do not close.
@@ -66,6 +72,8 @@ class LocalExecutor:
         lease: Lease | None = None,
     ) -> None:
         self.lease = lease
+        self.sandbox: Sandbox | None = None
+        self.isolates = False
         self._argv = _split(command, python)
         self._root = root
         self._environ = dict(os.environ if environ is None else environ)
@@ -135,6 +143,19 @@ class LocalExecutor:
         )
         return _merge(trained, scored)
 
+    def verify(
+        self,
+        spec: TrialSpec,
+        device: Device,
+        positions: int,
+        *,
+        on_event: OnEvent | None = None,
+        should_stop: ShouldStop | None = None,
+    ) -> TrialResult:
+        """Have the claims of an evaluation checked at so many secret positions."""
+        spec = replace(spec, phase="verify", positions=positions)
+        return self.run(spec, device, on_event=on_event, should_stop=should_stop)
+
     def pace(
         self,
         parent: TrialSpec,
@@ -159,14 +180,31 @@ class LocalExecutor:
         )
 
     def _child(self, spec: TrialSpec, device: Device, evaluates: bool = True) -> Child:
+        words = self._sandbox_words(spec, device)
+        if self.isolates:
+            spec = replace(spec, sandbox=tuple(words))
         launch = Launch(
             argv=self._argv,
             root=self._root,
             environ=self._environment(spec, device),
             lock_fd=self.lease.fd if self.lease else None,
             cpu=_one_cpu(device) if spec.phase == "pace" else None,
+            sandbox=() if self.isolates else words,
         )
         return Child(spec, launch, evaluates=evaluates, clock=self._clock)
+
+    def _sandbox_words(self, spec: TrialSpec, device: Device) -> list[str]:
+        """What stands before a command with a candidate in it; nothing else has one."""
+        if self.sandbox is None or spec.phase == "describe":
+            return []
+        gpus = [device.id] if device.kind == "cuda" else []
+        memory = memory_mb()
+        return policy.prefix(
+            self.sandbox,
+            private_directory(spec),
+            devices=gpus,
+            memory_mb=SHARE_OF_MEMORY * memory if memory else None,
+        )
 
     def _environment(self, spec: TrialSpec, device: Device) -> dict[str, str]:
         private = private_directory(spec) / "tmp"

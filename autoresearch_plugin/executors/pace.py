@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from autoresearch_plugin.executors.child import Child
 from autoresearch_plugin.executors.transcript import Stop
@@ -37,6 +37,7 @@ class Pace:
     quotient as measured, from `parent_seconds` and `candidate_seconds` over `steps`
     steps each, and `error` its standard error. If a child failed, `failed` is its
     result, `culprit` names it ("parent" or "candidate") and the ratio is 1.
+    `tokens_per_step` are the candidate's, as far as it told.
     """
 
     ratio: float = 1.0
@@ -47,6 +48,7 @@ class Pace:
     steps: int = 0
     failed: TrialResult | None = None
     culprit: str = ""
+    tokens_per_step: float | None = None
 
     @property
     def is_good(self) -> bool:
@@ -68,19 +70,29 @@ def measure(
     either role), so that each round has another first. `check` is asked again and again
     while a child works and says why to stop it.
     """
-    costs: tuple[list[float], list[float]] = [], []
+    costs = _Costs()
     for order in ((0, 1), (1, 0)):
         starts = (start_parent, start_candidate)
         failed = _round(starts, order, costs, check, steps=steps // 2, clock=clock)
         if failed is not None:
             return failed
-    return from_costs(*costs)
+    pace = from_costs(costs.parent, costs.candidate)
+    return replace(pace, tokens_per_step=costs.tokens_per_step)
+
+
+@dataclass
+class _Costs:
+    """CPU seconds of the steps of both, and how large the candidate's steps were."""
+
+    parent: list[float] = field(default_factory=list)
+    candidate: list[float] = field(default_factory=list)
+    tokens_per_step: float | None = None
 
 
 def _round(
     starts: tuple[Callable[[], Child], Callable[[], Child]],
     order: tuple[int, int],
-    costs: tuple[list[float], list[float]],
+    costs: _Costs,
     check: Callable[[Child], Stop | None],
     *,
     steps: int,
@@ -99,7 +111,7 @@ def _round(
 
 
 def _alternate(
-    pair: tuple[_Pacer, _Pacer], costs: tuple[list[float], list[float]], steps: int
+    pair: tuple[_Pacer, _Pacer], costs: _Costs, steps: int
 ) -> Pace | None:
     for child in pair:
         child.used()  # start-up and warm-up do not count
@@ -111,8 +123,9 @@ def _alternate(
             ours[which].append(pair[which].used())
         if turn + 1 >= steps and from_costs(*ours).is_good:
             break
-    for known, new in zip(costs, ours, strict=True):
-        known += new
+    costs.parent += ours[0]
+    costs.candidate += ours[1]
+    costs.tokens_per_step = pair[1].child.transcript.tokens_per_step
     return None
 
 

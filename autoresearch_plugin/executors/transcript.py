@@ -21,7 +21,8 @@ from typing import Any, ClassVar
 from autoresearch_plugin.executors.words import clean_log, last_error, one_line
 from autoresearch_plugin.trial import Outcome, TrialResult, TrialSpec
 
-PHASES = ("start", "prepare", "warmup", "train", "save", "evaluate")
+PHASES = ("start", "prepare", "warmup", "train", "save", "evaluate", "verify")
+SCORING = ("evaluate", "verify")  # phases of a spec whose processes see scored text
 DEFAULT_LIMIT = 600.0  # seconds for a phase the spec sets no limit for
 MAX_LINE = 64 * 1024  # bytes of one event
 MAX_CURVE = 2000  # points; beyond it every second one is dropped
@@ -53,6 +54,8 @@ _REPORTED = {  # what a command may say of itself
     Outcome.DIVERGED,
     Outcome.OOM_TRAIN,
     Outcome.OOM_EVAL,
+    Outcome.TIMEOUT_TRAIN,
+    Outcome.INTEGRITY,
     Outcome.ENV,
 }
 
@@ -91,6 +94,7 @@ class Transcript:
         self.phase = "start"
         self.broken = ""
         self.steps = 0
+        self.tokens_per_step: float | None = None
         self._spec = spec
         self._evaluates = evaluates
         self._since = now
@@ -161,6 +165,8 @@ class Transcript:
         ):
             return f"step {_brief(event)}"
         self.steps += 1
+        if step and _is_count(event.get("tokens")):
+            self.tokens_per_step = event["tokens"] / step
         if _is_finite(loss) and self.steps % self._stride == 0:
             self._curve.append((int(event["step"]), float(event["loss"])))
         if len(self._curve) > MAX_CURVE:
@@ -181,7 +187,7 @@ class Transcript:
     def _on_result(self, event: dict[str, Any], now: float) -> str | None:
         if not isinstance(event.get("metrics"), dict):
             return f"a result with metrics {_brief(event.get('metrics'))}"
-        due = self._spec.phase in ("describe", "evaluate") or (
+        due = self._spec.phase in ("describe", *SCORING) or (
             self._spec.phase == "train" and not self._evaluates
         )
         return self._take_once("result", event, due)
@@ -324,7 +330,7 @@ class Transcript:
         if short.startswith("OutOfMemory") or "out of memory" in words.lower():
             short = "MemoryError"
         if short == "MemoryError":
-            evaluating = self._spec.phase == "evaluate"
+            evaluating = self._spec.phase in SCORING
             return (Outcome.OOM_EVAL if evaluating else Outcome.OOM_TRAIN), message
         return _BY_ERROR.get(short, Outcome.ERROR), message
 

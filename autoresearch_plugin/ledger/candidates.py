@@ -98,8 +98,8 @@ class Candidates(Connection):
 
     def _candidates(self, where: str, *values: Any) -> list[Row]:
         rows = self._query(
-            "SELECT c.*, v.evidence, v.decision FROM candidates c LEFT JOIN verdicts v "
-            "ON v.id = (SELECT max(id) FROM verdicts WHERE candidate=c.id) "
+            "SELECT c.*, v.evidence, v.decision, v.sandbox FROM candidates c "
+            "LEFT JOIN verdicts v ON v.id = (SELECT max(id) FROM verdicts WHERE candidate=c.id) "
             f"WHERE {where} ORDER BY c.id",
             *values,
         )
@@ -109,11 +109,16 @@ class Candidates(Connection):
         return rows
 
     def add_verdict(
-        self, candidate: int, head: str, decision: str, evidence: Mapping[str, Any]
+        self,
+        candidate: int,
+        head: str,
+        decision: str,
+        evidence: Mapping[str, Any],
+        sandbox: str | None = None,
     ) -> None:
-        """Record what the judge said, with its evidence."""
+        """Record what the judge said, with its evidence and where that was made."""
         self._execute(
-            "INSERT INTO verdicts(candidate, head, decision, evidence, created) "
-            "VALUES(?, ?, ?, ?, ?)",
-            *(candidate, head, decision, json.dumps(evidence), time.time()),
+            "INSERT INTO verdicts(candidate, head, decision, evidence, sandbox, created)"
+            " VALUES(?, ?, ?, ?, ?, ?)",
+            *(candidate, head, decision, json.dumps(evidence), sandbox, time.time()),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 2
+VERSION = 3
 
 AUDITS = """
 CREATE TABLE audits(
@@ -30,7 +30,7 @@ CREATE TABLE candidates(
   title TEXT NOT NULL, hypothesis TEXT NOT NULL, category TEXT NOT NULL,
   edits TEXT NOT NULL, signature TEXT NOT NULL, proposer TEXT, file TEXT, test TEXT,
   nodeid TEXT, head TEXT, source_key TEXT, diff TEXT, added_lines INTEGER,
-  ratio REAL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', commit_id TEXT,
+  ratio REAL, step_tokens REAL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', commit_id TEXT,
   created REAL NOT NULL, started REAL, decided REAL);
 CREATE INDEX candidates_by_source ON candidates(head, source_key);
 CREATE TABLE trials(
@@ -39,11 +39,12 @@ CREATE TABLE trials(
   state TEXT NOT NULL, owner TEXT NOT NULL, device TEXT, budget TEXT,
   started REAL NOT NULL, finished REAL, outcome TEXT, message TEXT, value REAL,
   metrics TEXT, summary TEXT, seconds TEXT, cpu_seconds REAL, curve TEXT, log TEXT,
-  interim TEXT, early TEXT);
+  interim TEXT, early TEXT, verified TEXT, sandbox TEXT);
 CREATE INDEX trials_by_head ON trials(head, candidate);
 CREATE TABLE verdicts(
   id INTEGER PRIMARY KEY, candidate INTEGER NOT NULL, head TEXT NOT NULL,
-  decision TEXT NOT NULL, evidence TEXT NOT NULL, created REAL NOT NULL);
+  decision TEXT NOT NULL, evidence TEXT NOT NULL, sandbox TEXT,
+  created REAL NOT NULL);
 CREATE TABLE units(
   id INTEGER PRIMARY KEY AUTOINCREMENT, session INTEGER NOT NULL, kind TEXT NOT NULL,
   target TEXT NOT NULL, nodeids TEXT NOT NULL, candidate INTEGER, state TEXT NOT NULL,
@@ -71,5 +72,11 @@ MIGRATIONS = {
 ALTER TABLE trials ADD COLUMN interim TEXT;
 ALTER TABLE trials ADD COLUMN early TEXT;
 {AUDITS}
+""",
+    2: """
+ALTER TABLE candidates ADD COLUMN step_tokens REAL;
+ALTER TABLE trials ADD COLUMN verified TEXT;
+ALTER TABLE trials ADD COLUMN sandbox TEXT;
+ALTER TABLE verdicts ADD COLUMN sandbox TEXT
 """,
 }

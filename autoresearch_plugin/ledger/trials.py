@@ -15,7 +15,7 @@ from autoresearch_plugin.trial import TrialResult
 _READ = (
     "id, session, head, candidate, seed_index, seed, state, owner, device, budget, "
     "started, finished, outcome, message, value, metrics, summary, seconds, "
-    "cpu_seconds, curve, interim, early"
+    "cpu_seconds, curve, interim, early, verified, sandbox"
 )
 
 
@@ -71,6 +71,7 @@ class Trials(Connection):
         device: str,
         budget: str,
         early: str | None = None,
+        sandbox: str | None = None,
     ) -> None:
         """Record how a trial ended; `value` is the metric or None.
 
@@ -80,11 +81,12 @@ class Trials(Connection):
         self._execute(
             "UPDATE trials SET state='done', finished=?, outcome=?, message=?, "
             "value=?, metrics=?, summary=?, seconds=?, cpu_seconds=?, curve=?, log=?, "
-            "device=?, budget=?, interim=?, early=? WHERE id=?",
+            "device=?, budget=?, interim=?, early=?, verified=?, sandbox=? WHERE id=?",
             *(time.time(), str(result.outcome), result.message[:2000], value),
             *map(json.dumps, (result.metrics, result.summary, result.seconds)),
             *(result.cpu_seconds, json.dumps(result.curve[-200:]), result.log_tail),
-            *(device, budget, json.dumps(result.interim), early, trial),
+            *(device, budget, json.dumps(result.interim), early),
+            *(json.dumps(result.verified), sandbox, trial),
         )
 
     def _forget_dead_trials(self, head: str) -> None:
@@ -188,7 +190,8 @@ class Trials(Connection):
         for row in rows:
             for key in ("metrics", "summary", "seconds", "curve"):
                 row[key] = json.loads(row[key]) if row[key] else {}
-            row["interim"] = json.loads(row["interim"]) if row["interim"] else None
+            for key in ("interim", "verified"):
+                row[key] = json.loads(row[key]) if row[key] else None
         return rows
 
     def recent_seconds(self, session: int, count: int = 20) -> list[float]:

@@ -51,6 +51,7 @@ class Facts:
     command: str
     report: str
     reason: str
+    sandbox: str = "none"
     first_commit: str = ""
     audit: Audit | None = None
     not_audited: str = ""
@@ -64,7 +65,7 @@ class Facts:
         """The rule above the closing lines."""
         return (
             f"autoresearch {self.tag}: {duration(self.wall_seconds)}, {self.devices}, "
-            f"rule {self.rule}, sandbox none"
+            f"rule {self.rule}, sandbox {self.sandbox}"
         )
 
 

@@ -7,9 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from nanochat_core import profiles
+from nanochat_core import profiles, server
 from nanochat_core import run as fixed
-from nanochat_core import server
 from nanochat_core.errors import Failure
 from nanochat_core.run import Run
 from tests.core.conftest import Direct
@@ -40,8 +39,10 @@ def make_run(prepared, tmp_path):
     def make(budget=None, seed=0):
         events = []
         budget = budget or {"unit": "steps", "amount": 3}
-        clock = lambda: server.time.perf_counter()  # noqa: E731
-        answering = server.DataServer(profiles.TINY, prepared, {"budget": budget, "seed": seed}, events.append, clock=clock)
+        answering = server.DataServer(
+            profiles.TINY, prepared, {"budget": budget, "seed": seed}, events.append,
+            clock=lambda: server.time.perf_counter(),
+        )  # fmt: skip
         run = Run(profiles.TINY, budget, seed, tmp_path / "model.safetensors", Direct(answering))
         run.events, run.server = events, answering
         return run
