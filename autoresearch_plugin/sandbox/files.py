@@ -1,0 +1,123 @@
+"""Directories that another process has filled, handled without following its links."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+
+SHARED = ("/tmp", "/var/tmp", "/dev/shm")
+_EMPTY_FILE = 1024  # bytes that an entry costs at least
+
+
+def walk(top: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Every path below `top` with its lstat; what cannot be read is left out."""
+    todo = [top]
+    while todo:
+        try:
+            names = os.listdir(here := todo.pop())
+        except OSError:
+            continue
+        for name in names:
+            path = f"{here}/{name}"
+            try:
+                found = os.lstat(path)
+            except OSError:
+                continue
+            yield path, found
+            if stat.S_ISDIR(found.st_mode):
+                todo.append(path)
+
+
+def give(top: str, uid: int, gid: int) -> None:
+    """Make a directory and all in it belong to `uid`, but no file with another name.
+
+    Raises:
+        OSError: not even `top` itself could be given.
+    """
+    os.chown(top, uid, gid, follow_symlinks=False)
+    for path, found in walk(top):
+        if found.st_nlink == 1 or stat.S_ISDIR(found.st_mode):
+            try:
+                os.chown(path, uid, gid, follow_symlinks=False)
+            except OSError:
+                continue
+
+
+def remove(top: str) -> None:
+    """Delete a directory, however deep and whatever its modes."""
+    todo, number = [top], 0
+    while todo:
+        here = todo.pop()
+        try:
+            os.chmod(here, 0o700)  # noqa: PTH101
+            for name in os.listdir(here):
+                path = f"{here}/{name}"
+                if stat.S_ISDIR(os.lstat(path).st_mode):
+                    number += 1
+                    flat = f"{top}.{number}"  # beside it, or the path grew too long
+                    os.chmod(path, 0o700)  # noqa: PTH101
+                    os.rename(path, flat)  # noqa: PTH104
+                    todo.append(flat)
+                else:
+                    os.unlink(path)  # noqa: PTH108
+            os.rmdir(here)  # noqa: PTH106
+        except OSError:
+            continue
+
+
+def remove_owned(uid: int) -> None:
+    """Delete what a private user has left where everybody may write."""
+    for top in SHARED:
+        paths = [path for path, found in walk(top) if found.st_uid == uid]
+        for path in reversed(paths):
+            try:
+                is_folder = stat.S_ISDIR(os.lstat(path).st_mode)
+                os.rmdir(path) if is_folder else os.unlink(path)  # noqa: PTH106, PTH108
+            except OSError:
+                continue
+
+
+def size_mb(tops: list[str], enough: float) -> float:
+    """Megabytes that lie below `tops`; stops counting at `enough`."""
+    total = 0.0
+    for top in tops:
+        for _, found in walk(top):
+            total += max(found.st_blocks * 512, _EMPTY_FILE) / 2**20
+            if total > enough:
+                return total
+    return total
+
+
+def used_mb(tops: list[str]) -> float:
+    """Megabytes in use on the file systems that hold `tops`: a cheap upper bound."""
+    systems = {}
+    for top in tops:
+        try:
+            found = os.statvfs(top)
+            device = os.stat(top).st_dev
+        except OSError:
+            continue
+        blocks = (found.f_blocks - found.f_bfree) * found.f_frsize
+        systems[device] = blocks + (found.f_files - found.f_ffree) * _EMPTY_FILE
+    return sum(systems.values()) / 2**20
+
+
+def reachable(path: str, *, through: bool) -> bool:
+    """Whether any user may read `path`; with `through`, also get to it."""
+    real = os.path.realpath(path)
+    try:
+        mode = os.stat(real).st_mode
+        need = 0o5 if stat.S_ISDIR(mode) else 0o4
+        above = [] if not through else _parents(real)
+        return mode & need == need and all(os.stat(p).st_mode & 1 for p in above)
+    except OSError:
+        return False
+
+
+def _parents(path: str) -> list[str]:
+    found = []
+    while path != "/":
+        path = os.path.dirname(path)
+        found.append(path)
+    return found

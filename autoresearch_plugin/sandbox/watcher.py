@@ -1,0 +1,326 @@
+"""The watcher: starts one command inside a sandbox, outlives it, leaves nothing behind.
+
+It is a subreaper: whatever the command leaves behind becomes its child, and it kills
+and reaps until the kernel says that there is no child any more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import time
+
+from autoresearch_plugin.sandbox import files, inside, kernel, processes, users
+from autoresearch_plugin.sandbox.environment import environment
+from autoresearch_plugin.sandbox.environment import fixed as fixed_by_harness
+from autoresearch_plugin.sandbox.orders import Order, OrderError, Policy
+
+SETUP_FAILED = 125
+POLL = 0.1  # seconds between two looks at the tree
+DISK_EVERY = 5  # looks at the tree between two at the disk
+SWEEP_LIMIT = 5.0  # seconds; a process stuck in a driver call may not die at all
+MARKER = "AUTORESEARCH_TRIAL"  # the harness finds orphans of a killed runner by it
+
+_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_PARENT_DIED = signal.SIGUSR1
+
+
+class Watcher:
+    """One command, from its start to the end of all that it has started."""
+
+    def __init__(self, policy: Policy, order: Order, parent: int) -> None:
+        self._policy = policy
+        self._order = order
+        self._parent = parent
+        self._run = f"{policy.box}/{os.getpid()}"
+        self._began = time.monotonic()
+        self._deadline = self._began + (order.wall or float("inf"))
+        self._main = 0
+        self._exit: int | None = None
+        self._why, self._message = "exit", ""
+        self._cpu = self._peak = 0.0
+        self._looks = 0
+        self._uid: int | None = None
+        self._wake = _catch_signals()
+
+    def run(self) -> dict[str, object]:
+        """Everything; returns the report."""
+        left: list[int] = []
+        try:
+            self._prepare()
+            self._start()
+            self._watch()
+        except (OSError, OrderError) as error:
+            self._why, self._message, self._exit = "setup", str(error), None
+        finally:
+            left = self._sweep()
+            self._clean()
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        peak = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+        return {
+            "exit": None if self._why == "setup" else self._exit,
+            "why": self._why,
+            "message": self._message,
+            "cpu": max(self._cpu, usage.ru_utime + usage.ru_stime),
+            "peak_mb": max(self._peak, peak),
+            "left": len(left),
+        }
+
+    # ---------------------------------------------------------------------- starting
+
+    def _prepare(self) -> None:
+        os.makedirs(self._run, mode=0o700)
+        if self._policy.private_uid and self._may_switch():
+            self._uid = users.private_uid()
+            for path in [self._run, *self._order.write]:
+                files.give(path, self._uid, self._uid)
+        self._disk = [*self._order.write, self._run]
+        self._disk_before = files.used_mb(self._disk)
+
+    def _may_switch(self) -> bool:
+        """Whether another user can read what the command needs."""
+        hidden = not self._policy.namespaces  # then the way there counts as well
+        needed = self._policy.read + self._order.read
+        closed = [
+            path
+            for path in needed
+            if os.path.exists(path) and not files.reachable(path, through=hidden)
+        ] + [
+            path
+            for path in [self._run, *self._order.write]
+            if hidden and not files.reachable(os.path.dirname(path), through=True)
+        ]
+        if closed and hidden and self._policy.landlock < 6:
+            raise OrderError(f"{closed[0]} is closed to other users. Allow o+rx on it.")
+        return not closed
+
+    def _start(self) -> None:
+        entrance = inside.Entrance(self._policy, self._order, self._run, self._uid)
+        environ = self._environment(entrance.private)
+        pid = os.fork()
+        if not pid:
+            entrance.go(environ)
+        self._main = pid
+        for fd in (entrance.tell, entrance.hear, entrance.ended, *self._order.keep):
+            os.close(fd)
+        self._ending = entrance.ending
+        with open(entrance.told, "rb") as lines:  # noqa: PTH123
+            for line in lines:
+                self._hear(line.decode(errors="replace").rstrip("\n"), entrance.answer)
+        os.close(entrance.answer)
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):  # the command alone holds its pipes
+            os.dup2(null, fd)
+
+    def _hear(self, line: str, answer: int) -> None:
+        word, _, rest = line.partition(" ")
+        if word == "maps":
+            users.write_maps(self._main, self._uid)
+            os.write(answer, b"g")
+        elif word == "pid":
+            self._main = int(rest)
+        else:
+            raise OrderError(rest)
+
+    def _environment(self, private: str) -> dict[str, str]:
+        ours = {MARKER, *fixed_by_harness(1, "")}
+        return {
+            **environment(os.environ),
+            **{name: value for name, value in os.environ.items() if name in ours},
+            **inside.fixed(private, compile_alone=not self._policy.namespaces),
+            **self._order.env,
+        }
+
+    # ---------------------------------------------------------------------- watching
+
+    def _watch(self) -> None:
+        """Return when the command has ended or shall be killed."""
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        while self._exit is None:
+            if poll.poll(1000 * POLL):
+                self._obey(os.read(self._wake, 512))
+            self._reap()
+            if self._exit is None and (self._why != "exit" or self._is_over()):
+                return
+
+    def _obey(self, numbers: bytes) -> None:
+        if signal.SIGABRT in numbers:  # a Python command prints where it hangs
+            self._abort()
+        for number in _STOP:
+            if number in numbers:
+                self._deadline = min(
+                    self._deadline, time.monotonic() + self._order.grace
+                )
+                self._asked = signal.Signals(number).name
+
+    _asked = ""
+
+    def _abort(self) -> None:
+        pid = self._main
+        if self._policy.namespaces:  # init's first child is the command
+            pid = next(iter(processes.descendants(pid)), pid)
+        _send(pid, signal.SIGABRT)
+
+    def _is_over(self) -> bool:
+        """Whether a limit is exceeded; says which."""
+        tree = processes.descendants(os.getpid())
+        cpu, memory = processes.usage(tree)
+        self._cpu, self._peak = max(self._cpu, cpu), max(self._peak, memory)
+        self._looks += 1
+        found = (
+            self._parent_is_gone()
+            or self._time_is_up()
+            or self._too_many(len(tree))
+            or self._too_big(tree, memory)
+            or (self._looks % DISK_EVERY == 0 and self._disk_is_full(tree))
+        )
+        return bool(found)
+
+    def _stop(self, why: str, message: str) -> bool:
+        self._why, self._message = why, message
+        return True
+
+    def _parent_is_gone(self) -> bool:
+        gone = os.getppid() != self._parent
+        return gone and self._stop("parent", "the process that wanted this is gone")
+
+    def _time_is_up(self) -> bool:
+        if time.monotonic() < self._deadline:
+            return False
+        if self._asked:
+            return self._stop("signal", f"stopped by {self._asked}")
+        return self._stop("wall", f"ran longer than {self._order.wall:g} s")
+
+    def _too_many(self, count: int) -> bool:
+        limit = self._policy.processes + self._policy.namespaces
+        if count <= limit:
+            return False
+        return self._stop("processes", f"{count} processes; the limit is {limit}")
+
+    def _too_big(self, tree: list[int], memory: float) -> bool:
+        limit = self._policy.memory_mb
+        if limit is None or memory <= limit:
+            return False
+        memory = processes.shared_fairly_mb(tree)
+        if memory <= limit:
+            return False
+        return self._stop("memory", f"{memory:.0f} MB; the limit is {limit:.0f} MB")
+
+    def _disk_is_full(self, tree: list[int]) -> bool:
+        """Count files only when the file system has grown by more than is allowed."""
+        limit = self._policy.disk_mb
+        used = files.used_mb(self._disk)
+        if used - self._disk_before <= limit:
+            return False
+        ours = files.size_mb(self._disk, limit) + processes.deleted_open_mb(tree)
+        if ours <= limit:
+            self._disk_before = used - ours  # others have grown
+            return False
+        return self._stop("disk", f"wrote {ours:.0f} MB; the limit is {limit} MB")
+
+    # ------------------------------------------------------------------------- ending
+
+    def _reap(self) -> bool:
+        """Take the dead off; False when no child is left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if not pid:
+                return True
+            if pid == self._main:
+                self._exit = os.waitstatus_to_exitcode(status)
+                if self._policy.namespaces and not self._exit:
+                    self._exit = int(os.read(self._ending, 64) or b"0")
+
+    def _sweep(self) -> list[int]:
+        """Kill and reap until no child is left; pids of those that do not die."""
+        give_up = time.monotonic() + SWEEP_LIMIT
+        if self._uid is not None and not self._policy.namespaces:
+            self._kill_user(self._uid)
+        while self._reap():
+            for pid in processes.descendants(os.getpid()) or [self._main]:
+                _send(pid, signal.SIGKILL)
+            if time.monotonic() > give_up:
+                return processes.descendants(os.getpid())
+            time.sleep(0.001)
+        return []
+
+    def _kill_user(self, uid: int) -> None:
+        """All processes of our private user at one stroke: no fork bomb outruns it."""
+        if not os.fork():
+            try:
+                os.setresuid(uid, uid, uid)
+                os.kill(-1, signal.SIGKILL)
+            finally:
+                os._exit(0)
+
+    def _clean(self) -> None:
+        """Take back what was given, and remove what is private."""
+        if self._uid is not None:
+            for path in self._order.write:
+                try:
+                    files.give(path, os.geteuid(), os.getegid())
+                except OSError:
+                    continue
+            if not (self._policy.landlock or self._policy.namespaces):
+                files.remove_owned(self._uid)
+        files.remove(self._run)
+
+
+def main(words: list[str]) -> int:
+    """Run the order on the command line; returns the exit code."""
+    report_to = -1
+    parent = os.getppid()
+    try:
+        order = Order(words)
+        report_to = order.report
+        policy = Policy(order.policy)
+        if sys.platform == "linux":
+            kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+            kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+            kernel.prctl(kernel.PR_SET_PDEATHSIG, _PARENT_DIED)
+        error = os.dup(2)
+        report = Watcher(policy, order, parent).run()
+    except (OSError, OrderError) as problem:
+        error = 2
+        report = {"exit": None, "why": "setup", "message": str(problem), "cpu": 0.0}
+        report |= {"peak_mb": 0.0, "left": 0}
+    if report_to >= 0:
+        _tell(report_to, json.dumps(report))
+    code = report["exit"]
+    if report["why"] == "setup" or not isinstance(code, int):
+        _tell(error, f"sandbox: nothing was run: {report['message']}")
+        return SETUP_FAILED
+    return code if code >= 0 else 128 - code
+
+
+def _catch_signals() -> int:
+    """A descriptor that can be read after one of our signals."""
+    wake, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    # Handlers that do nothing, not SIG_IGN: exec would pass SIG_IGN on.
+    for number in (*_STOP, _PARENT_DIED, signal.SIGABRT, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    return wake
+
+
+def _send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except OSError:
+        pass
+
+
+def _tell(fd: int, text: str) -> None:
+    try:
+        os.write(fd, text.replace("\n", " ").encode() + b"\n")
+    except OSError:
+        pass
