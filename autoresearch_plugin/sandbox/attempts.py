@@ -7,14 +7,13 @@ A program, because a fork of pytest itself would copy its threads' locks.
 
 from __future__ import annotations
 
+import _socket  # `socket` takes longer to import than all the trials together
 import errno
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable
-
-import _socket  # `socket` takes longer to import than all the trials together
 
 from autoresearch_plugin.sandbox import files, kernel, landlock, mounts, seccomp, users
 from autoresearch_plugin.sandbox.inside import PLAIN_DEVICES

@@ -22,7 +22,7 @@ import sys
 
 if __name__ == "__main__":
     # -I and -S leave us nothing but the standard library, which keeps precedence.
-    sys.path.append(os.path.abspath(f"{__file__}/../../.."))  # noqa: PTH100
+    sys.path.append(os.path.abspath(f"{__file__}/../../.."))
 
     if sys.argv[1:2] == ["--try"]:  # for `sandbox.probe`
         from autoresearch_plugin.sandbox.attempts import main

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_NAMES = frozenset(
-    "PATH HOME USER LOGNAME LANG LANGUAGE TZ PYTHONPATH VIRTUAL_ENV CONDA_PREFIX"
-    " LD_LIBRARY_PATH DYLD_LIBRARY_PATH XDG_CACHE_HOME TIKTOKEN_CACHE_DIR".split()
-)
-_PREFIXES = tuple(
-    "LC_ CUDA_ CUBLAS_ CUDNN_ NVIDIA_ NCCL_ ROCR_ HSA_ MIOPEN_ TORCH_ TORCHINDUCTOR_"
-    " PYTORCH_ TRITON_ OMP_ MKL_ KMP_ GOMP_ OPENBLAS_ HF_".split()
-)
-_DOWNLOADS = frozenset(
-    "HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY SSL_CERT_FILE SSL_CERT_DIR".split()
-)
+_NAMES = """
+    PATH HOME USER LOGNAME LANG LANGUAGE TZ PYTHONPATH VIRTUAL_ENV CONDA_PREFIX
+    LD_LIBRARY_PATH DYLD_LIBRARY_PATH XDG_CACHE_HOME TIKTOKEN_CACHE_DIR
+"""
+_PREFIXES = """
+    LC_ CUDA_ CUBLAS_ CUDNN_ NVIDIA_ NCCL_ ROCR_ HSA_ MIOPEN_ TORCH_ TORCHINDUCTOR_
+    PYTORCH_ TRITON_ OMP_ MKL_ KMP_ GOMP_ OPENBLAS_ HF_
+"""
+_DOWNLOADS = "HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY SSL_CERT_FILE SSL_CERT_DIR"
 _SECRETS = ("TOKEN", "SECRET", "PASSW", "CREDENTIAL", "AUTH", "COOKIE", "APIKEY")
 
 _THREAD_VARIABLES = (
@@ -51,15 +49,15 @@ def environment(
 
 
 def _is_known(name: str) -> bool:
-    return name in _NAMES or (
-        name.startswith(_PREFIXES)
+    return name in _NAMES.split() or (
+        name.startswith(tuple(_PREFIXES.split()))
         and not name.endswith("_")
         and name.replace("_", "").isalnum()
     )
 
 
 def _is_for_downloads(name: str) -> bool:
-    return name in _DOWNLOADS or name.endswith("_CA_BUNDLE")
+    return name in _DOWNLOADS.split() or name.endswith("_CA_BUNDLE")
 
 
 def _is_secret(name: str) -> bool:

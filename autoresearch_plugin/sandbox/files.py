@@ -50,18 +50,18 @@ def remove(top: str) -> None:
     while todo:
         here = todo.pop()
         try:
-            os.chmod(here, 0o700)  # noqa: PTH101
+            os.chmod(here, 0o700)
             for name in os.listdir(here):
                 path = f"{here}/{name}"
                 if stat.S_ISDIR(os.lstat(path).st_mode):
                     number += 1
                     flat = f"{top}.{number}"  # beside it, or the path grew too long
-                    os.chmod(path, 0o700)  # noqa: PTH101
-                    os.rename(path, flat)  # noqa: PTH104
+                    os.chmod(path, 0o700)
+                    os.rename(path, flat)
                     todo.append(flat)
                 else:
-                    os.unlink(path)  # noqa: PTH108
-            os.rmdir(here)  # noqa: PTH106
+                    os.unlink(path)
+            os.rmdir(here)
         except OSError:
             continue
 
@@ -73,7 +73,7 @@ def remove_owned(uid: int) -> None:
         for path in reversed(paths):
             try:
                 is_folder = stat.S_ISDIR(os.lstat(path).st_mode)
-                os.rmdir(path) if is_folder else os.unlink(path)  # noqa: PTH106, PTH108
+                os.rmdir(path) if is_folder else os.unlink(path)
             except OSError:
                 continue
 

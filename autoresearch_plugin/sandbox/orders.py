@@ -1,4 +1,4 @@
-"""What the sandbox program is told: the policy file and its command line, read strictly.
+"""What the sandbox program is told, policy file and command line, read strictly.
 
 Standard library only and little of it: this is on the way of every start.
 """
@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+
+MYPY = False
+if MYPY:  # importing `typing` takes longer than all we do here
+    from typing import Any
 
 _POLICY: dict[str, type | tuple[type, ...]] = {
     "namespaces": bool,
@@ -93,9 +97,9 @@ class Order:
             raise OrderError(f"{name} {value!r} is not a number.") from None
 
 
-def _read(path: str) -> dict[str, object] | object:
+def _read(path: str) -> dict[str, Any]:
     try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123
+        with open(path, encoding="utf-8") as file:
             values = json.load(file)
     except (OSError, ValueError) as error:
         raise OrderError(f"the policy {path} cannot be read: {error}.") from None
@@ -108,7 +112,7 @@ def _read(path: str) -> dict[str, object] | object:
             raise OrderError(f"the policy {path} has {key} {value!r}, of another type.")
         if kind is list and not all(isinstance(item, str) for item in value):
             raise OrderError(f"the policy {path} has {key} with more than strings.")
-    return values
+    return dict(values)
 
 
 def _absolute(path: str) -> str:

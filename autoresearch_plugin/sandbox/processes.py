@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
@@ -75,7 +75,7 @@ def _children(pid: int) -> list[int]:
     ]
 
 
-def _scan():  # type: ignore[no-untyped-def]
+def _scan() -> Callable[[int], list[int]]:
     children: dict[int, list[int]] = {}
     for pid in _pids():
         if fields := _stat(pid):
@@ -112,7 +112,7 @@ def _names(folder: str) -> list[str]:
 
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
+        with open(path, "rb") as file:
             return file.read()
     except OSError:
         return b""

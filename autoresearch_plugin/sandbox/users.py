@@ -7,7 +7,7 @@ import os
 
 def private_uid() -> int:
     """A user that nobody is; in a container one of those that it has."""
-    with open("/proc/self/uid_map", encoding="ascii") as file:  # noqa: PTH123
+    with open("/proc/self/uid_map", encoding="ascii") as file:
         top = max(int(first) + int(count) for first, _, count in map(str.split, file))
     base, span = (0x70000000, 4 << 20) if top > 0x7F000000 else (50000, 15000)
     return base + os.getpid() % span

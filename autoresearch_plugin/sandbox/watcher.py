@@ -108,7 +108,7 @@ class Watcher:
         for fd in (entrance.tell, entrance.hear, entrance.ended, *self._order.keep):
             os.close(fd)
         self._ending = entrance.ending
-        with open(entrance.told, "rb") as lines:  # noqa: PTH123
+        with open(entrance.told, "rb") as lines:
             for line in lines:
                 self._hear(line.decode(errors="replace").rstrip("\n"), entrance.answer)
         os.close(entrance.answer)
