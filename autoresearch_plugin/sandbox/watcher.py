@@ -122,7 +122,9 @@ class Watcher:
             users.write_maps(self._main, self._uid)
             os.write(answer, b"g")
         elif word == "pid":
+            os.waitpid(self._main, 0)
             self._main = int(rest)
+            os.write(answer, b"g")
         else:
             raise OrderError(rest)
 
