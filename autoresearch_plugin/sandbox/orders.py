@@ -110,7 +110,7 @@ def _read(path: str) -> dict[str, Any]:
         wrong = isinstance(value, bool) and kind is not bool
         if wrong or not isinstance(value, kind):
             raise OrderError(f"the policy {path} has {key} {value!r}, of another type.")
-        if kind is list and not all(isinstance(item, str) for item in value):
+        if kind is list and not all(isinstance(item, str) for item in values[key]):
             raise OrderError(f"the policy {path} has {key} with more than strings.")
     return dict(values)
 
