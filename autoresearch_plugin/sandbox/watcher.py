@@ -22,6 +22,7 @@ from autoresearch_plugin.sandbox.orders import Order, OrderError, Policy
 SETUP_FAILED = 125
 POLL = 0.1  # seconds between two looks at the tree
 DISK_EVERY = 5  # looks at the tree between two at the disk
+REAP_LIMIT = 0.5  # seconds for init to do it
 SWEEP_LIMIT = 5.0  # seconds; a process stuck in a driver call may not die at all
 MARKER = "AUTORESEARCH_TRIAL"  # the harness finds orphans of a killed runner by it
 
@@ -244,7 +245,9 @@ class Watcher:
     def _sweep(self) -> list[int]:
         """Kill and reap until no child is left; pids of those that do not die."""
         give_up = time.monotonic() + SWEEP_LIMIT
-        if self._uid is not None and not self._policy.namespaces:
+        if self._policy.namespaces:
+            self._let_init_reap()
+        elif self._uid is not None:
             self._kill_user(self._uid)
         while self._reap():
             for pid in processes.descendants(os.getpid()) or [self._main]:
@@ -253,6 +256,15 @@ class Watcher:
                 return processes.descendants(os.getpid())
             time.sleep(0.001)
         return []
+
+    def _let_init_reap(self) -> None:
+        """Kill all but init, and give it a moment to take them off: what they have used
+        of the CPU is lost when the kernel clears the namespace away."""
+        end = time.monotonic() + REAP_LIMIT
+        while self._exit is None and time.monotonic() < end and self._reap():
+            for pid in processes.descendants(self._main):
+                _send(pid, signal.SIGKILL)
+            time.sleep(0.001)
 
     def _kill_user(self, uid: int) -> None:
         """All processes of our private user at one stroke: no fork bomb outruns it."""
