@@ -62,10 +62,10 @@ def acts() -> Iterator[tuple[str, Callable[[], object]]]:
 
 def _text(path: str, mode: str = "r") -> str:
     """What a file holds; with mode `a+` a line more than before."""
-    with open(path, mode, errors="replace") as file:
+    with open(path, mode, encoding="utf-8", errors="replace") as file:
         if mode == "a+":
             file.write("[core]\n")
-        return file.read()
+        return str(file.read())
 
 
 def _call(name: str, *arguments: object) -> bool:

@@ -69,13 +69,15 @@ def _userns() -> int:
         _report(ask, lambda: _leave(ask, going))
     os.close(ask)
     os.close(going)
-    if os.read(asking, 1) == b"+":
+    answer = os.read(asking, 16)
+    if answer == b"+":
         try:
             users.write_maps(pid, users.private_uid() if os.geteuid() == 0 else None)
         except OSError:
             users.write_maps(pid, None)
         os.write(go, b"+")
-    number = int(os.read(asking, 16) or b"0")
+        answer = os.read(asking, 16)
+    number = int(answer or errno.EIO)
     os.waitpid(pid, 0)
     if number:
         raise OSError(number, os.strerror(number))

@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from autoresearch_plugin.errors import AutoresearchError
 from autoresearch_plugin.sandbox import policy
 from autoresearch_plugin.sandbox.probe import NAMESPACES, SECCOMP, UID, Sandbox
 
@@ -54,7 +55,7 @@ ACTS = {
     "udp": Act("sent over UDP", 2, "namespaces seccomp"),
     "unix": Act("connected to a socket with a path", 2, "namespaces seccomp"),
     "abstract": Act("connected to an abstract socket", 2, "namespaces seccomp"),
-    "sysv": Act("made System V shared memory", 2, "namespaces seccomp"),
+    "sysv": Act("made System V shared memory", 2, "seccomp"),
     "userns": Act("made a user namespace", 2, "seccomp"),
     "io_uring": Act("reached io_uring", 2, "seccomp"),
     "keyring": Act("used the kernel's keyring", 2, "seccomp"),
@@ -76,8 +77,12 @@ def check(sandbox: Sandbox, directory: Path) -> list[str]:
         return []  # level 0 there, which promises nothing that could be tried
     try:
         done = succeeded(policy.prefix(sandbox, directory), directory)
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        if not policy.switches_user(sandbox, directory):
+            done.discard("user")
+    except (AutoresearchError, OSError, ValueError) as error:
         return [f"could not be tried: {error}"]
+    except subprocess.TimeoutExpired:
+        return [f"could not be tried: no end after {TIMEOUT:.0f} s"]
     return broken_promises(sandbox, done)
 
 

@@ -12,6 +12,8 @@ MYPY = False
 if MYPY:  # importing `typing` takes longer than all we do here
     from typing import Any
 
+SCOPED = 6  # the Landlock ABI that keeps signals and abstract sockets inside
+
 _POLICY: dict[str, type | tuple[type, ...]] = {
     "namespaces": bool,
     "landlock": int,  # the ABI that must be there, 0 for none

@@ -13,6 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from autoresearch_plugin.errors import InfrastructureError
+from autoresearch_plugin.sandbox.files import reachable
+from autoresearch_plugin.sandbox.orders import SCOPED
 from autoresearch_plugin.sandbox.probe import (
     NAMESPACES,
     SECCOMP,
@@ -54,6 +57,9 @@ def prefix(
     each run gets a private directory for its time. `devices` are the GPUs that may be
     used (`cuda:0`, `0`); `memory_mb`, `processes` hold for all processes of a run
     together. Level 0 has the same program: it watches the limits and the process tree.
+
+    Raises:
+        InfrastructureError: see `switches_user`.
     """
     directory = directory.resolve()
     box = directory / "box"
@@ -65,7 +71,7 @@ def prefix(
             "namespaces": NAMESPACES in sandbox.parts,
             "landlock": sandbox.landlock,
             "seccomp": SECCOMP in sandbox.parts,
-            "private_uid": UID in sandbox.parts,
+            "private_uid": switches_user(sandbox, directory),
             "box": str(box),
             "read": _readable(extra_read, gpu=bool(nodes)),
             "devices": nodes,
@@ -82,6 +88,26 @@ def prefix(
         file.write(text)
     program = Path(__file__).with_name("enter.py")
     return [sys.executable, "-I", "-S", str(program), str(path)]
+
+
+def switches_user(sandbox: Sandbox, directory: Path) -> bool:
+    """Whether a user of its own can work below `directory`.
+
+    Where it cannot get there, a recent Landlock does without.
+
+    Raises:
+        InfrastructureError: there is no such Landlock.
+    """
+    if UID not in sandbox.parts:
+        return False
+    if NAMESPACES in sandbox.parts or reachable(str(directory.resolve()), through=True):
+        return True
+    if sandbox.landlock >= SCOPED:
+        return False
+    raise InfrastructureError(
+        f"{directory} is closed to other users, so the user of the sandbox cannot work "
+        "there. Allow o+rx on it and on the directories above it."
+    )
 
 
 def _readable(extra: Sequence[str], *, gpu: bool) -> list[str]:

@@ -22,14 +22,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from autoresearch_plugin.sandbox.orders import SCOPED
+
 NAMESPACES = "user, mount, pid, net, ipc namespaces"
 LANDLOCK = "Landlock"
 SECCOMP = "seccomp"
 UID = "uid switch"
 NO_CAPABILITIES = "uid 0 without capabilities"
 TIMEOUT = 20.0  # seconds for a probe that takes 0.05
-
-_SCOPED = 6  # the Landlock ABI that keeps signals and abstract sockets inside
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,9 @@ def choose(found: dict[str, object]) -> Sandbox:
     why = tuple(
         f"no {_NAMES[name]}: {reason}"
         for name, reason in found.items()
-        if name in _NAMES and isinstance(reason, str)
+        if name in _NAMES
+        and isinstance(reason, str)
+        and not (name == "reachable" and (userns or not uid))
     )
     level = _level(userns, abi, seccomp, reachable)
     return Sandbox(level, tuple(parts), why)
@@ -113,7 +115,7 @@ def _level(userns: bool, abi: int, seccomp: bool, uid: bool) -> int:
         return 1 if userns or abi or uid else 0
     if userns and abi:
         return 4
-    if userns or abi >= _SCOPED or (uid and abi):
+    if userns or abi >= SCOPED or (uid and abi):
         return 3
     return 2 if abi or uid else 1
 

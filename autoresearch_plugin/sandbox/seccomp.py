@@ -120,7 +120,11 @@ def install(*, mounts: bool, memfd: bool) -> None:
     machine = MACHINES.get(os.uname().machine)
     if machine is None:
         raise OSError(errno.ENOSYS, f"no system call table for {os.uname().machine}")
-    steps = program(machine, mounts=mounts, memfd=memfd)
+    load(program(machine, mounts=mounts, memfd=memfd))
+
+
+def load(steps: list[Step]) -> None:
+    """Give the kernel a filter."""
     code = b"".join(struct.pack("HBBI", *step) for step in steps)
     buffer = ctypes.create_string_buffer(code, len(code))
     head = struct.pack("HxxxxxxP", len(steps), ctypes.addressof(buffer))

@@ -17,7 +17,7 @@ import time
 from autoresearch_plugin.sandbox import files, inside, kernel, processes, users
 from autoresearch_plugin.sandbox.environment import environment
 from autoresearch_plugin.sandbox.environment import fixed as fixed_by_harness
-from autoresearch_plugin.sandbox.orders import Order, OrderError, Policy
+from autoresearch_plugin.sandbox.orders import SCOPED, Order, OrderError, Policy
 
 SETUP_FAILED = 125
 POLL = 0.1  # seconds between two looks at the tree
@@ -95,7 +95,7 @@ class Watcher:
             for path in [self._run, *self._order.write]
             if hidden and not files.reachable(os.path.dirname(path), through=True)
         ]
-        if closed and hidden and self._policy.landlock < 6:
+        if closed and hidden and self._policy.landlock < SCOPED:
             raise OrderError(f"{closed[0]} is closed to other users. Allow o+rx on it.")
         return not closed
 
