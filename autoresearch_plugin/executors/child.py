@@ -240,8 +240,11 @@ class Child:
 def _inside(
     launch: Launch, spec: TrialSpec, fds: Sequence[int | None], command: list[str]
 ) -> list[str]:
-    """A whole command in the sandbox: it sees the project without its hidden files."""
+    """A whole command in the sandbox: it sees the project without its hidden files, and
+    the files that its own words name."""
     places = [path for path in launch.root.iterdir() if path.name[0] != "."]
+    places += [Path(word) for word in launch.argv[1:] if Path(word).is_absolute()]
+    places = [path.resolve() for path in places if path.exists()]
     words = [word for path in places for word in ("--read", str(path))]
     words += ["--read", spec.data_dir, "--write", spec.scratch]
     words += [word for fd in fds if fd is not None for word in ("--pass", str(fd))]
