@@ -38,11 +38,7 @@ def run(root: Path, settings: Settings) -> Iterator[Check]:
     yield from _device(settings)
     yield _disk(root)
     yield _key()
-    yield Check(
-        "sandbox",
-        True,
-        "none: candidates run with your rights. Read what you run, or use a container",
-    )
+    yield _sandbox(root, settings)
     yield from _training(root, settings)
 
 
@@ -113,6 +109,25 @@ def _key() -> Check:
         "ANTHROPIC_API_KEY is set" if present else "no ANTHROPIC_API_KEY: tpe proposes"
     )
     return Check("proposer", True, text, needed=False)
+
+
+def _sandbox(root: Path, settings: Settings) -> Check:
+    """The level, and whether the canary, let loose inside, could do what it must not."""
+    from autoresearch_plugin import containment
+    from autoresearch_plugin.paths import state_dir
+
+    sandbox = containment.choose(settings)
+    try:
+        containment.check(sandbox, state_dir(root))
+    except AutoresearchError as error:
+        return Check("sandbox", False, str(error), "Do without, in a container.")
+    missing = f" ({'; '.join(sandbox.why)})" if sandbox.why else ""
+    text = f"{sandbox.words}{missing}; canary held"
+    weak = (
+        "Too weak for candidates that a model writes; yours run with a warning. "
+        f"In a container it is stronger: {containment.CONTAINER}"
+    )
+    return Check("sandbox", sandbox.trusted, text, weak, needed=False)
 
 
 def _training(root: Path, settings: Settings) -> Iterator[Check]:

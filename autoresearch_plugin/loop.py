@@ -8,6 +8,7 @@ processes can work on one session and any of them may die.
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ KEEP_LEASE = "keep"
 HEAD_TOP_EVERY = 15  # one more baseline run per so many screened candidates ...
 POSITIONS_TO_GO_ON = 512  # verified before another run; finds 1 % of leaks with 0.994
 POSITIONS_TO_KEEP = 2048  # before a keep; finds 0.1 % with 0.87
+OVERSPENT = 1.5  # times the baseline's CPU time, for a candidate that would be kept
 HEAD_TOP_MAX = 6  # ... up to this many (judge.md: keeps an unlucky head from stalling)
 
 
@@ -318,6 +320,9 @@ class Research(Measuring):
             self.tell(f"{label}: {self.value_text(result)}; {verdict.sentence}")
             if verdict.decision == "replicate":
                 verdict = self._firmer_head(number, head, done + 1, verdict)
+            if verdict.decision == judge.KEEP and (why := self._overspent(number, head)):
+                failure = TrialResult(Outcome.INTEGRITY, why)
+                return self._crash(number, head, patched, failure, done)
             if verdict.decision != "replicate":
                 return self._decided(number, head, patched, verdict)
 
@@ -342,6 +347,26 @@ class Research(Measuring):
             return POSITIONS_TO_KEEP if keeps else POSITIONS_TO_GO_ON
 
         return positions
+
+    def _overspent(self, number: int, head: Head) -> str | None:
+        """Whether a charged candidate used far more than it was charged for: its steps
+        were cheap while their price was measured, and dear afterwards."""
+        if not (self.profile.charged and self.paired):
+            return None
+        mine, base = (
+            statistics.median(row["cpu_seconds"] for row in rows)
+            for rows in (
+                self.ledger.good_trials(number, head.id),
+                self.ledger.head_trials(head.id),
+            )
+        )
+        if mine <= OVERSPENT * base:
+            return None
+        return (
+            f"its runs used {mine:.0f} s of CPU time, the baseline's {base:.0f} s, and "
+            "were charged to cost the same: steps were dearer than when their price was "
+            "measured, in the first 40. Let every step do the same work"
+        )
 
     def _decided(
         self, number: int, head: Head, patched: str, verdict: judge.Verdict

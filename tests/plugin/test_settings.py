@@ -33,6 +33,8 @@ GOOD = {  # option: (what is written, what it means)
     "rule": ("greedy", "greedy"),
     "stop-early": ("never", "never"),
     "audit": ("always", "always"),
+    "sandbox": ("none", "none"),
+    "allow-unsafe": ("yes", True),
     "tag": ("may-1/lr.2_x", "may-1/lr.2_x"),
     "report": ("out", "out"),
     "require-keep": ("true", True),
@@ -60,6 +62,7 @@ BAD = [
     ("tag", "a/", "letters"),
     ("tag", "a b", "letters"),
     ("require-keep", "perhaps", "true or false"),
+    ("sandbox", "docker", "auto or none"),
 ]
 
 
