@@ -93,6 +93,13 @@ _PLAIN: Mapping[str, str] = {
     "GIT_TERMINAL_PROMPT": "0",  # a partial clone may fetch; it must not wait
     "GIT_LITERAL_PATHSPECS": "1",
 }
+# Of the environment's GIT_* these reach git: whose keep it is, where the user's settings
+# lie, how far up to look. Others name programs, other repositories, files to write.
+_KNOWN = re.compile(
+    r"GIT_(?:(?:AUTHOR|COMMITTER)_\w+|CONFIG_(?:GLOBAL|SYSTEM|NOSYSTEM)"
+    r"|CEILING_DIRECTORIES|DISCOVERY_ACROSS_FILESYSTEM|TEST_ASSUME_DIFFERENT_OWNER"
+    r"|PYTHON_\w+)"
+)
 _HOOKS = "pre-commit prepare-commit-msg commit-msg post-commit reference-transaction"
 _SUBMODULE = "160000"
 _KINDS = {"120000": "symbolic link", _SUBMODULE: "submodule", "040000": "directory"}
@@ -220,7 +227,10 @@ class Repository:
         # raw first, since a filter of the user may not be installed here.
         words = ("-C", str(self.top), "hash-object")
         raw = self._run(*words, "--no-filters", "--", file).line
-        return raw != blob and blob != self._run(*words, "--", self._path).line
+        if raw == blob:
+            return False
+        plain = self._without_filters()
+        return blob != self._run(*words, "--", self._path, env=plain).line
 
     def notes(self) -> list[str]:
         """What a user should know before the session, one line each."""
@@ -248,7 +258,8 @@ class Repository:
     def show_patch(self, commit: str) -> str:
         """What `commit` changed, as a diff that `git apply` takes at the top."""
         words = ("diff-tree", "-p", "--root", "--no-commit-id", "--binary")
-        reply = self._git(*words, "--full-index", "--end-of-options", commit)
+        plain = ("--no-ext-diff", "--no-textconv", "--full-index")
+        reply = self._git(*words, *plain, "--end-of-options", commit)
         return reply.out.decode("utf-8", "replace")
 
     def commit_keep(
@@ -381,10 +392,23 @@ class Repository:
 
     def _dirt(self) -> list[str]:
         """Tracked paths other than the target that differ from HEAD."""
+        # Inside a submodule its own settings, with programs in them, would count.
         words = ("status", "--porcelain=v1", "-z", "--no-renames")
-        reply = self._git(*words, "--untracked-files=no")
+        only = ("--untracked-files=no", "--ignore-submodules=dirty")
+        reply = self._git(*words, *only, env=self._without_filters())
         paths = [line[3:] for line in reply.line.split("\0") if line]
         return [path for path in paths if path != self._path]
+
+    def _without_filters(self) -> dict[str, str]:
+        """Environment in which every configured filter is a program that is empty."""
+        words = ("config", "-z", "--name-only", "--get-regexp")
+        found = self._run(*words, r"^filter\..*\.(clean|smudge|process|required)$").out
+        names = [os.fsdecode(name) for name in found.split(b"\0") if name]
+        entries: dict[str, str] = {"GIT_CONFIG_COUNT": str(len(names))}
+        for i, name in enumerate(names):
+            off = "false" if name.endswith(".required") else ""
+            entries |= {f"GIT_CONFIG_KEY_{i}": name, f"GIT_CONFIG_VALUE_{i}": off}
+        return entries
 
     def _head(self) -> str:
         return self._git("rev-parse", "--verify", "HEAD^{commit}").line
@@ -437,10 +461,11 @@ class Repository:
         git = _gitpython()
         program = git.Git.GIT_PYTHON_GIT_EXECUTABLE
         options = [word for item in _CONFIG if ours for word in ("-c", item)]
+        own = {**_PLAIN, **env}
         try:
             code, out, error = git.Git().execute(
-                [program, "-C", str(self.root), *options, *words],
-                env={**_PLAIN, **env},
+                [*_cleaned(own), program, "-C", str(self.root), *options, *words],
+                env=own,
                 with_extended_output=True,
                 with_exceptions=False,
                 stdout_as_string=False,
@@ -451,6 +476,13 @@ class Repository:
         except ValueError as problem:  # a NUL in an argument
             return _Reply(128, b"", str(problem))
         return _Reply(int(code), out, error)
+
+
+def _cleaned(own: Mapping[str, str]) -> list[str]:
+    """`env -u NAME ...` for what must not reach git; mostly there is nothing."""
+    foreign = [x for x in os.environ if x.startswith("GIT_") and x not in own]
+    names = [x for x in foreign if not _KNOWN.fullmatch(x)]
+    return ["env", *(word for name in names for word in ("-u", name))] if names else []
 
 
 def commit_message(subject: str, body: str, trailers: Sequence[tuple[str, str]]) -> str:

@@ -309,7 +309,7 @@ def test_a_stale_index_lock_does_not_matter(top: Path) -> None:
 
 
 def test_a_submodule_elsewhere_is_carried_along(top: Path, tmp_path: Path) -> None:
-    """The submodule's entry is the same in the kept commit; its dirt is a note."""
+    """Its entry is the same in the kept commit; nobody looks at what is inside it."""
     git(top, "submodule", "--quiet", "add", str(make(tmp_path / "other")), "!lib")
     git(top, "commit", "--quiet", "-m", "submodule")
     write(top / "!lib/data.py", "changed\n")
@@ -317,8 +317,7 @@ def test_a_submodule_elsewhere_is_carried_along(top: Path, tmp_path: Path) -> No
     repository = Repository(top, "train.py")
     with unchanged(top):
         commit = keep(repository)
-        (note,) = repository.notes()
-    assert "(!lib)" in note
+        assert repository.notes() == []
     entries = [git(top, "ls-tree", c, "!lib") for c in ("HEAD", commit)]
     assert entries[0] == entries[1]
     assert entries[0].startswith("160000 commit")
