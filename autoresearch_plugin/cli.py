@@ -252,12 +252,13 @@ def rejudge(options: argparse.Namespace) -> Iterator[str]:
 
 def audit(options: argparse.Namespace) -> Iterator[str]:
     """Make or finish the audit of a session, and its reports anew."""
-    from autoresearch_plugin import auditing, reporting
+    from autoresearch_plugin import auditing, keys, reporting
     from autoresearch_plugin.devices import lease
     from autoresearch_plugin.reports.closing import audit_lines
 
     if options.runs is not None and not 3 <= options.runs <= 20:
         raise SettingsError(f"--runs {options.runs}: give 3 to 20 runs.")
+    keys.hide_process()
     research = _session_to_audit(options.root, options.session)
     with closing(research.ledger), lease(research.device, wait=True) as held:
         research.executor.lease = held

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -140,20 +143,18 @@ class LanePlugin:
         for name in ("lfplugin-collwrapper", "lfplugin-collskip"):
             if self.config.pluginmanager.has_plugin(name):  # --lf would skip new files
                 self.config.pluginmanager.unregister(name=name)
-        importlib.invalidate_caches()
         self._collecting, self._collect_error = path, ""
         try:
-            module = session.gethookproxy(path).pytest_pycollect_makemodule(
-                module_path=path, parent=self._generated
-            )
+            module = pytest.Module.from_parent(self._generated, path=path)
+            module.obj = _module_of(row["test"], path)
             items = list(session.genitems(module))
         finally:
             self._collecting = None
         if not items:
             raise InfrastructureError(
                 f"pytest collected no test from {path.name}, which autoresearch wrote: "
-                f"{self._collect_error or 'nothing in it matched'}. Let python_files "
-                "and python_functions take test_*."
+                f"{self._collect_error or 'nothing in it matched'}. Let "
+                "python_functions take test_*."
             )
         for item in items:
             item.stash[SUBJECT] = row
@@ -326,6 +327,39 @@ class LanePlugin:
         if ledger.candidate(unit["candidate"])["state"] in ("queued", "running"):
             new = "queued" if state == "stopped" else "failed"
             ledger.update_candidate(unit["candidate"], state=new)
+
+
+class _LedgerText(importlib.abc.InspectLoader):
+    """Loads a module from a text, so that no file and no cached bytecode is read."""
+
+    def __init__(self, text: str, path: Path) -> None:
+        self._text, self._path = text, path
+
+    def is_package(self, fullname: str) -> bool:
+        """No."""
+        return False
+
+    def get_source(self, fullname: str) -> str:
+        """The text itself."""
+        return self._text
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The text compiled; tracebacks name the file that shows it."""
+        return self.source_to_code(self._text, str(self._path))
+
+
+def _module_of(text: str, path: Path) -> ModuleType:
+    """The module of a generated test: what the ledger holds, wherever it was written.
+
+    Between the check of the file and its import somebody could swap it, or leave
+    bytecode of his own in __pycache__; so neither is imported.
+    """
+    loader = _LedgerText(text, path)
+    spec = importlib.machinery.ModuleSpec(path.stem, loader, origin=str(path))
+    spec.has_location = True
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
 
 
 def collection_errors(session: pytest.Session) -> int:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import stat
 from pathlib import Path
 
 from autoresearch_plugin.errors import SettingsError
 
+GENERATED = "experiments/_generated"  # what a proposer writes; ours alone
+
 
 def state_dir(root: Path) -> Path:
-    """`.autoresearch/`, made on first use and hidden from git by its own .gitignore."""
-    return own_directory(root / ".autoresearch")
+    """`.autoresearch/`, made on first use, nobody else's to read, no link elsewhere."""
+    path = own_directory(root / ".autoresearch", alone=True)
+    if stat.S_IMODE(path.stat().st_mode) != 0o700:
+        with contextlib.suppress(PermissionError):  # another user's: not ours to mend
+            path.chmod(0o700)
+    return path
 
 
 def checkpoint(root: Path, head: str, seed: int) -> Path:
@@ -56,16 +65,33 @@ def report_dir(root: Path, name: str) -> Path:
     return own_directory(path)
 
 
-def own_directory(path: Path) -> Path:
-    """A directory of ours inside the user's tree; git never sees its content."""
+def own_directory(path: Path, alone: bool = False) -> Path:
+    """A directory of ours inside the user's tree; git never sees its content.
+
+    `alone`: a link in its place is refused, since it would lead our files elsewhere.
+    """
     ignore = path / ".gitignore"
+    if alone and path.is_symlink():
+        raise SettingsError(
+            f"{path} is a symbolic link to {os.readlink(path)}. autoresearch writes to "
+            "a directory of its own only: remove the link and start again."
+        )
     try:
         path.mkdir(parents=True, exist_ok=True)
-        if not ignore.exists():
-            ignore.write_text("*\n")
+        if not os.path.lexists(ignore):
+            write_new(ignore, b"*\n")
     except OSError as error:
         raise SettingsError(
             f"cannot make the directory {path}: {error.strerror}. autoresearch keeps "
             "its ledger and reports in the project; make it writable."
         ) from None
     return path
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that is ours from the first byte: what lay there, a link perhaps,
+    is replaced and never followed."""
+    path.unlink(missing_ok=True)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)

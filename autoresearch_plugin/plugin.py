@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from autoresearch_plugin.errors import SettingsError
+from autoresearch_plugin.paths import GENERATED
 from autoresearch_plugin.settings import OPTIONS, Settings, resolve
 
 if TYPE_CHECKING:
@@ -82,6 +83,28 @@ def state_of(config: pytest.Config) -> State:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, args: list[str]
+) -> None:
+    """Nobody names what is in experiments/_generated/: a conftest.py that was planted
+    there would run, or a pytest.ini count, before anything could be checked."""
+    named = [early_config.inipath, *early_config.known_args_namespace.file_or_dir]
+    for argument in filter(None, named):
+        if _is_generated(str(argument)):
+            raise pytest.UsageError(
+                f"{argument}: {GENERATED}/ belongs to autoresearch, which alone runs "
+                "what is in it. To run one yourself, copy it to experiments/."
+            )
+
+
+def _is_generated(argument: str) -> bool:
+    """Whether a path, or a module that --pyargs names, is in experiments/_generated."""
+    path = os.path.abspath(argument.partition("::")[0])
+    inside = f"/{path}/".replace(".", "/").replace(os.sep, "/")
+    return f"/{GENERATED}/" in inside
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker; under the flag also the plugins that do the work."""
     config.addinivalue_line(
@@ -129,8 +152,7 @@ def pytest_ignore_collect(
     """Generated files are brought in by the lane; a diff collects no file at all."""
     if config.option.autoresearch_diff:
         return True
-    generated = config.rootpath / "experiments" / "_generated"
-    return True if os.fspath(collection_path) == os.fspath(generated) else None
+    return True if _is_generated(os.fspath(collection_path)) else None
 
 
 # -------------------------------------------------------------------- fixtures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import stat
 import threading
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
@@ -17,7 +18,7 @@ from autoresearch_plugin.errors import (
     ProposerError,
 )
 from autoresearch_plugin.judge import Verdict
-from autoresearch_plugin.paths import own_directory
+from autoresearch_plugin.paths import GENERATED, own_directory, write_new
 from autoresearch_plugin.prompt import Request, Tried
 from autoresearch_plugin.proposers import Call, Exhausted, Proposer, make
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from autoresearch_plugin.ledger import Ledger, Row
     from autoresearch_plugin.loop import Research
 
-GENERATED = "experiments/_generated"
 PROGRAM = "experiments/program.md"
 WAIT_SECONDS = 0.05
 
@@ -202,9 +202,9 @@ def add_generated(research: Research, proposal: Proposal, proposer: str) -> int:
 
 def write_generated(root: Path, name: str, test: str) -> Path:
     """Write one rendered test so that it appears whole."""
-    path = own_directory(root / GENERATED) / name
+    path = own_directory(root / GENERATED, alone=True) / name
     temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(test.encode())
+    write_new(temporary, test.encode())
     temporary.replace(path)
     return path
 
@@ -229,8 +229,15 @@ def restore_generated(research: Research) -> None:
 
 
 def _is_rendered(path: Path, row: Row) -> bool:
-    same = path.is_file() and not path.is_symlink()
-    return same and path.read_bytes() == row["test"].encode()
+    with contextlib.suppress(OSError):
+        return _is_single(path) and path.read_bytes() == row["test"].encode()
+    return False
+
+
+def _is_single(path: Path) -> bool:
+    """Whether it is a file with one name: no link of either kind, no pipe."""
+    found = path.lstat()
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
 
 
 def clear_generated(root: Path, names: set[str]) -> None:
@@ -240,7 +247,7 @@ def clear_generated(root: Path, names: set[str]) -> None:
     said what is wrong.
     """
     directory = root / GENERATED
-    if not directory.is_dir():
+    if directory.is_symlink() or not directory.is_dir():
         return
     for name in names:
         stem = name.removesuffix(".py")
@@ -258,21 +265,20 @@ def check_generated(research: Research, path: Path) -> Row:
     Raises:
         InfrastructureError: foreign files lie in the directory, or the bytes differ.
     """
-    entries = sorted(path.parent.iterdir())  # first: the proposer may be writing more
+    directory = path.parent
+    entries = sorted(directory.iterdir())  # first: the proposer may be writing more
     ours = {
         Path(row["file"]).name: row
         for row in research.ledger.candidates(research.session)
         if row["kind"] == "generated" and row["file"]
     }
-    allowed = {".gitignore", "__pycache__", *ours}
-    for entry in entries:
-        if entry.suffix == ".tmp" and entry.with_suffix(".py").name in ours:
-            continue
-        if entry.name not in allowed or entry.is_symlink():
-            raise InfrastructureError(
-                f"{entry.relative_to(research.root)} was not written by this session. "
-                f"{GENERATED}/ belongs to autoresearch: move the file to experiments/."
-            )
+    written = {name.removesuffix(".py") + ".tmp" for name in ours}
+    strangers = [x for x in entries if not _belongs(x, {*ours, *written})]
+    for entry in [directory] * directory.is_symlink() + strangers:
+        raise InfrastructureError(
+            f"{entry.relative_to(research.root)} was not written by this session. "
+            f"{GENERATED}/ belongs to autoresearch: move the file to experiments/."
+        )
     row = ours.get(path.name)
     if row is None or not _is_rendered(path, row):
         raise InfrastructureError(
@@ -280,6 +286,18 @@ def check_generated(research: Research, path: Path) -> Row:
             "was changed after it was written. Delete it and start again."
         )
     return row
+
+
+def _belongs(entry: Path, names: Collection[str]) -> bool:
+    """Whether we have put it there. Bytecode is nobody's, and never read."""
+    if entry.name == "__pycache__":
+        return entry.is_dir() and not entry.is_symlink()
+    if entry.name not in (".gitignore", *names):
+        return False
+    try:
+        return _is_single(entry)
+    except FileNotFoundError:  # the proposer renames what it has written
+        return True
 
 
 def build_request(research: Research) -> Request:

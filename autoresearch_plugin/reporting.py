@@ -20,7 +20,7 @@ from autoresearch_plugin import (
 )
 from autoresearch_plugin.errors import SettingsError
 from autoresearch_plugin.judge import Verdict
-from autoresearch_plugin.paths import report_dir
+from autoresearch_plugin.paths import report_dir, write_new
 from autoresearch_plugin.proposers import note
 from autoresearch_plugin.reports import closing, kept_xml, results_tsv
 from autoresearch_plugin.screen import Screen, Ticker, plan
@@ -243,7 +243,7 @@ def is_revoked(research: Research) -> bool:
 
 def _write(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
+    write_new(part, text.encode())
     part.replace(path)
 
 

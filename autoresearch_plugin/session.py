@@ -319,7 +319,15 @@ def _written_pid(handle: Any) -> str:
 
 def _controller_lock(root: Path) -> Any:
     """Held while a research session runs: one controller on one ledger."""
-    handle = (state_dir(root) / "controller.lock").open("a+")
+    path = state_dir(root) / "controller.lock"
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    try:
+        handle = os.fdopen(os.open(path, flags, 0o600), "a+")
+    except OSError as error:
+        raise LedgerError(
+            f"cannot open {path}: {error.strerror}. Remove what lies there and start "
+            "again."
+        ) from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from autoresearch_plugin import devices, keeps, outcomes
+from autoresearch_plugin import devices, keeps, keys, outcomes
 from autoresearch_plugin.errors import (
     AutoresearchError,
     InfrastructureError,
@@ -30,6 +30,7 @@ from autoresearch_plugin.fixtures import (
 )
 from autoresearch_plugin.lanes import SUBJECT
 from autoresearch_plugin.outcomes import CLAIM
+from autoresearch_plugin.proposers import is_built_in
 from autoresearch_plugin.proposing import (
     ProposerThread,
     clear_generated,
@@ -59,6 +60,8 @@ class State:
         self._proposer: ProposerThread | None = None
         self._lease: Any = None
         self._interrupted = False
+        self._keys: dict[str, str] = {}
+        keys.hide_process()
 
     # ------------------------------------------------------------- what it is
 
@@ -285,10 +288,12 @@ class State:
         """Make the proposer; one that cannot be used is a usage error (exit 4)."""
         lanes = getattr(self.config.option, "numprocesses", None) or 1
         try:
-            self._proposer = ProposerThread(self.research, os.environ, lanes)
+            self._proposer = ProposerThread(self.research, dict(os.environ), lanes)
         except SettingsError as error:
             self.opened.close("interrupted", str(error))
             raise pytest.UsageError(str(error)) from error
+        if self.is_controller and is_built_in(self.settings.proposer):
+            self._keys = keys.take(os.environ)  # lanes, started next, ask no model
 
     def start_proposer(self) -> None:
         """Ask for candidates from now on; collection has succeeded."""
@@ -365,6 +370,7 @@ class State:
 
     def let_go(self) -> None:
         """Close this process' connection to the ledger; nothing comes after it."""
+        os.environ.update(self._keys)
         if self._opened is not None:
             self._opened.research.ledger.close()
         if self._research is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,12 +40,11 @@ class Connection:
             self._local.db, self._local.pid = db, os.getpid()
             db.row_factory = sqlite3.Row
             db.execute("PRAGMA synchronous=FULL")
+            db.execute("PRAGMA trusted_schema=OFF")  # no functions in planted views
         return db
 
     def _create(self) -> None:
-        existed = self.path.exists()
-        if not existed:
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._make_private()
         self._db.execute("PRAGMA journal_mode=WAL")
         with self._transaction():
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -62,6 +63,28 @@ class Connection:
             salt = os.urandom(8).hex()
             self._db.execute("INSERT INTO meta VALUES('salt', ?)", (salt,))
             self._db.execute(f"PRAGMA user_version={VERSION}")
+
+    def _make_private(self) -> None:
+        """The file exists, is no link, and nobody else may read it; so are its log and
+        index, which SQLite makes with the same mode.
+
+        An existing one is not opened: closing it would drop this process' locks on it.
+        """
+        ends = ("", "-wal", "-shm", "-journal")
+        files = [self.path.with_name(self.path.name + end) for end in ends]
+        for path in (self.path.parent, *files):
+            if path.is_symlink():
+                raise LedgerError(
+                    f"{path} is a symbolic link to {os.readlink(path)}. The ledger is "
+                    "a file of its own: remove the link and start again."
+                )
+        with contextlib.suppress(OSError):  # SQLite says why it cannot be used
+            if not self.path.exists():
+                flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW
+                os.close(os.open(self.path, flags, 0o600))
+            for path in filter(Path.is_file, files):
+                if stat.S_IMODE(path.stat().st_mode) != 0o600:
+                    path.chmod(0o600)
 
     def _run(self, script: str) -> None:
         for statement in script.split(";"):

@@ -8,6 +8,7 @@ from autoresearch_plugin.proposers.base import (
     Proposer,
     Purse,
     has_key,
+    is_built_in,
     make,
     note,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "Proposer",
     "Purse",
     "has_key",
+    "is_built_in",
     "make",
     "note",
 ]

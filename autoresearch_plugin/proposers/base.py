@@ -153,6 +153,11 @@ def make(
     )
 
 
+def is_built_in(setting: str) -> bool:
+    """Whether it names one of ours, which take their keys from `Options.environ`."""
+    return setting.strip().partition(":")[0] in {"auto", *_KINDS}
+
+
 def note(proposer: Proposer) -> str:
     """One line about the proposer for the header; empty when it has none."""
     return str(getattr(proposer, "note", ""))
@@ -190,7 +195,7 @@ def _scripted(rest: str, options: Options) -> Proposer:
 def _command(rest: str, options: Options) -> Proposer:
     from autoresearch_plugin.proposers.command import CommandProposer
 
-    return CommandProposer(rest, stop=options.stop)
+    return CommandProposer(rest, stop=options.stop, environ=options.environ)
 
 
 _KINDS: Mapping[str, Callable[[str, Options], Proposer]] = {

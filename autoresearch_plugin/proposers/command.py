@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoresearch_plugin import prompt
@@ -50,10 +50,12 @@ class CommandProposer:
         *,
         stop: threading.Event | None = None,
         timeout: float = TIMEOUT,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         """Raises SettingsError: the command cannot be split, or is not there."""
         self._stop = stop or threading.Event()
         self._timeout = timeout
+        self._environ = environ
         self._patience = Patience()
         setting = f"--autoresearch-proposer command:{command}"
         try:
@@ -91,6 +93,7 @@ class CommandProposer:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
+                env=self._environ,
             )
         except OSError as error:
             raise ProposerError(f"{self._words[0]} cannot start: {error}.") from None
