@@ -17,8 +17,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autoresearch_plugin import patch
+from autoresearch_plugin import limits, patch
 from autoresearch_plugin.errors import PatchError, SettingsError
+from autoresearch_plugin.quoting import flat
 
 CATEGORIES = (
     "architecture",
@@ -64,7 +65,7 @@ class Edit:
         op = data.get("op")
         if not isinstance(op, str) or op not in _FIELDS:
             raise PatchError(
-                f"unknown edit op {op!r}; use one of {', '.join(_FIELDS)}."
+                f"unknown edit op {_brief(op)}; use one of {', '.join(_FIELDS)}."
             )
         arguments = {name: data.get(name) for name in _FIELDS[op]}
         for name, value in arguments.items():
@@ -158,9 +159,10 @@ class Proposal:
         title = _line(data.get("title"), "title", 100)
         hypothesis = _line(data.get("hypothesis") or title, "hypothesis", 600)
         category = data.get("category") or "other"
-        if category not in CATEGORIES:
+        if not isinstance(category, str) or category not in CATEGORIES:
             raise PatchError(
-                f"unknown category {category!r}; use one of {', '.join(CATEGORIES)}."
+                f"unknown category {_brief(category)}; use one of "
+                f"{', '.join(CATEGORIES)}."
             )
         edits = data.get("edits")
         if not isinstance(edits, list) or not 1 <= len(edits) <= 20:
@@ -178,15 +180,22 @@ class Proposal:
 
     def apply(self, source: str) -> str:
         """The parent's source with all edits, in order; raises PatchError."""
-        for edit in self.edits:
-            source = edit.apply(source)
-        patch.parse(source)
-        return source
+        return apply_edits(self.edits, source)
 
     @property
     def signature(self) -> str:
         """Identity of the *idea*, whatever its parent: hash of the canonical edits."""
         return signature(self.edits)
+
+
+def apply_edits(edits: tuple[Edit, ...], source: str) -> str:
+    """The parent's `source` with edits in order; PatchError also if it is too large."""
+    patched = source
+    for edit in edits:
+        patched = edit.apply(patched)
+        limits.check_growth(source, patched)
+    limits.check(patch.parse(source), patch.parse(patched))
+    return patched
 
 
 def signature(edits: tuple[Edit, ...]) -> str:
@@ -269,14 +278,14 @@ def _docstring_safe(text: str) -> str:
 def _line(value: object, name: str, limit: int) -> str:
     if not isinstance(value, str) or not value.strip():
         raise PatchError(f"a proposal needs a `{name}`, a short text.")
-    text = " ".join("".join(c if c.isprintable() else " " for c in value).split())
-    return text[:limit].rstrip()
+    return flat(value[: 20 * limit])[:limit].rstrip()
 
 
 def _check_field(op: str, name: str, value: object, present: bool) -> None:
     if (op, name) == ("set", "value"):
         if not present:
             raise PatchError("a `set` edit needs `value`.")
+        limits.check_value(value)
         if not is_plain(value):
             raise PatchError("`value` of a `set` edit holds NaN or infinity.")
         return
@@ -286,6 +295,7 @@ def _check_field(op: str, name: str, value: object, present: bool) -> None:
         return
     if not isinstance(value, str):
         raise PatchError(f"a `{op}` edit needs `{name}` as text, not {_kind(value)}.")
+    limits.check_growth("", value)
 
 
 def is_plain(value: object) -> bool:
@@ -298,6 +308,10 @@ def is_plain(value: object) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     return value is None or isinstance(value, str | int)
+
+
+def _brief(value: object) -> str:
+    return repr(value)[:100] if isinstance(value, str | int) else _kind(value)
 
 
 def _kind(value: object) -> str:

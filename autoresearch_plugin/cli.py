@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from autoresearch_plugin.audit import RUNS_MIN
 from autoresearch_plugin.errors import AutoresearchError, LedgerError, SettingsError
 from autoresearch_plugin.paths import report_dir
+from autoresearch_plugin.quoting import barred, flat, visible
 
 if TYPE_CHECKING:
     from autoresearch_plugin.ledger import Ledger, Row
@@ -36,8 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.root = project_of(options.root)
+        raw = getattr(options, "patch", False) and not sys.stdout.isatty()
         for line in options.run(options):
-            _print(line)
+            _print(line if raw else visible(line))
         _print("", end="", flush=True)
     except AutoresearchError as error:
         print(f"autoresearch: {error}", file=sys.stderr)
@@ -149,8 +151,9 @@ def log(options: argparse.Namespace) -> Iterator[str]:
     for row in rows:
         commit = (row["commit_id"] or "")[:7]
         yield (
-            f"#{row['id']:03d} {row['state']:<8} {commit:<7} {row['title'][:40]:<40} "
-            f"{row['reason'].splitlines()[0] if row['reason'] else ''}"
+            f"#{row['id']:03d} {row['state']:<8} {commit:<7} "
+            f"{flat(row['title'])[:40]:<40} "
+            f"{flat(row['reason'].splitlines()[0]) if row['reason'] else ''}"
         )
 
 
@@ -164,20 +167,21 @@ def show(options: argparse.Namespace) -> Iterator[str]:
             raise LedgerError(f"#{row['id']:03d} has no patch: {row['reason']}")
         yield row["diff"].rstrip("\n")
         return
-    yield f"#{row['id']:03d} {row['title']}"
+    yield f"#{row['id']:03d} {flat(row['title'])}"
     names = ("hypothesis", "category", "kind", "proposer", "signature")
     for name in (*names, "file") if row["commit_id"] else names:
         if row[name]:
-            yield f"  {name:<10} {row[name]}"
+            yield f"  {name:<10} {flat(row[name])}"
     reason = row["reason"].removeprefix(f"{row['state']}: ")
-    yield f"  {'state':<10} {row['state']}: {reason}"
+    yield f"  {'state':<10} {row['state']}: {flat(reason)}"
     if row["commit_id"]:
         yield f"  {'commit':<10} {row['commit_id']}"
     for trial in trials:
         yield _trial_line(trial)
     yield from _evidence(row)
     yield ""
-    yield (row["diff"] or "(it never applied to a parent)").rstrip("\n")
+    diff = (row["diff"] or "").rstrip("\n")
+    yield barred(diff) if diff else "(it never applied to a parent)"
 
 
 def _candidate(ledger: Ledger, number: int) -> Row:
@@ -191,7 +195,7 @@ def _candidate(ledger: Ledger, number: int) -> Row:
 
 def _trial_line(trial: Row) -> str:
     value = "" if trial["value"] is None else f" {trial['value']:.6f}"
-    message = f" {trial['message']}" if trial["message"] else ""
+    message = f" {flat(trial['message'])}" if trial["message"] else ""
     seconds = (trial["finished"] or 0) - trial["started"]
     return (
         f"  run {trial['seed_index'] + 1:<6} {trial['outcome']}{value}{message} "

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autoresearch_plugin import candidate as candidates
-from autoresearch_plugin import patch
 from autoresearch_plugin.errors import PatchError
 
 if TYPE_CHECKING:
@@ -39,10 +38,7 @@ class Idea:
         """The parent's source with this idea; raises PatchError."""
         if self.patched is not None:
             return self.patched
-        for edit in self.edits:
-            source = edit.apply(source)
-        patch.parse(source)
-        return source
+        return candidates.apply_edits(self.edits, source)
 
 
 @dataclass(frozen=True)

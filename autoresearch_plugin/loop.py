@@ -23,6 +23,7 @@ from autoresearch_plugin.idea import Head, Idea, Judgement
 from autoresearch_plugin.measuring import Measuring, Positions, last_words
 from autoresearch_plugin.midway import Midway
 from autoresearch_plugin.paths import checkpoint
+from autoresearch_plugin.quoting import visible
 from autoresearch_plugin.trial import Estimate, Outcome, TrialResult
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ class Research(Measuring):
         )
 
     def _close_early(self, idea: Idea, head: Head, state: str, why: str) -> Judgement:
-        number = idea.number
+        number, why = idea.number, visible(why)
         if number is None:
             number = self._add(idea, {"nodeid": idea.nodeid, "head": head.id})
         self._close(number, state, why)

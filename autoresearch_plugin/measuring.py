@@ -25,6 +25,7 @@ from autoresearch_plugin.errors import InfrastructureError, SessionStopping
 from autoresearch_plugin.executors.local import scratch_dir
 from autoresearch_plugin.idea import Head
 from autoresearch_plugin.paths import data_dir, state_dir
+from autoresearch_plugin.quoting import barred
 from autoresearch_plugin.trial import Budget, Outcome, Profile, TrialResult, TrialSpec
 
 if TYPE_CHECKING:
@@ -514,4 +515,4 @@ def _charged(budget: Budget, ratio: float) -> Budget:
 def last_words(result: TrialResult) -> str:
     """The end of what a failed run printed, for a message."""
     lines = [line for line in result.log_tail.splitlines() if line.strip()][-8:]
-    return "\nIts last words:\n  " + "\n  ".join(lines) if lines else ""
+    return "\nIts last words:\n" + barred("\n".join(lines)) if lines else ""

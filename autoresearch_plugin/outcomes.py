@@ -24,6 +24,7 @@ from autoresearch_plugin.errors import (
     TrialFailed,
 )
 from autoresearch_plugin.fixtures import Claim
+from autoresearch_plugin.quoting import barred, visible
 
 if TYPE_CHECKING:
     from autoresearch_plugin.loop import Research
@@ -119,7 +120,7 @@ def _account(claim: Claim) -> Iterator[str]:
         lines.append(claim.hypothesis)
     lines.append(claim.judgement.reason)
     diff = next((note for note in claim.notes if note), "")
-    yield "\n".join(lines) + "\n" + diff
+    yield barred("\n".join([*lines, diff]).rstrip()) + "\n"
 
 
 def properties(research: Research, claim: Claim) -> list[tuple[str, object]]:
@@ -130,7 +131,7 @@ def properties(research: Research, claim: Claim) -> list[tuple[str, object]]:
     found: list[tuple[str, object]] = [
         ("candidate", judgement.number),
         ("verdict", judgement.state),
-        ("reason", judgement.reason),
+        ("reason", visible(judgement.reason)),
         ("parent", judgement.head.commit or judgement.head.id),
         ("device", research.device.name),
         ("sandbox", research.sandbox),

@@ -10,6 +10,7 @@ import ast
 import difflib
 import hashlib
 import io
+import itertools
 import re
 import tokenize
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ __all__ = [
     "Knob",
     "apply_diff",
     "define",
+    "file_header",
     "knobs",
     "logical_lines",
     "normalise",
@@ -129,6 +131,7 @@ def apply_diff(source: str, diff: str) -> str:
         PatchError: the diff has no hunk, is of several files, or a hunk matches no
             place or several.
     """
+    _check_header(diff)
     hunks = _hunks(diff)
     if not hunks:
         raise PatchError("the diff holds no hunk (a line that starts with @@).")
@@ -370,6 +373,26 @@ def _replace_lines(source: str, old: list[str], new: list[str]) -> str:
     if end == len(lines) and not lines[-1].endswith("\n"):
         text = text.removesuffix("\n").removesuffix("\r")
     return "".join([*lines[: places[0]], text, *lines[end:]])
+
+
+_MORE = re.compile(
+    r"(?:rename|copy) (?:from|to) |(?:new|deleted) file mode |(?:old|new) mode "
+    r"|GIT binary patch|Binary files "
+)
+
+
+def file_header(diff: str) -> list[str]:
+    """The lines above a diff's first hunk, where files and modes are named."""
+    lines = [line.rstrip("\r\n") for line in split_lines(diff)]
+    return list(itertools.takewhile(lambda line: not line.startswith("@@"), lines))
+
+
+def _check_header(diff: str) -> None:
+    for line in file_header(diff):
+        if _MORE.match(line):
+            raise PatchError(
+                f"the diff says {_short(line)}; only the text of the target can change."
+            )
 
 
 def _hunks(diff: str) -> list[tuple[list[str], list[str]]]:

@@ -73,7 +73,7 @@ def own_directory(path: Path, alone: bool = False) -> Path:
     ignore = path / ".gitignore"
     if alone and path.is_symlink():
         raise SettingsError(
-            f"{path} is a symbolic link to {os.readlink(path)}. autoresearch writes to "
+            f"{path} is a symbolic link to {path.readlink()}. autoresearch writes to "
             "a directory of its own only: remove the link and start again."
         )
     try:

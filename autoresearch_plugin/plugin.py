@@ -83,9 +83,7 @@ def state_of(config: pytest.Config) -> State:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(
-    early_config: pytest.Config, args: list[str]
-) -> None:
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
     """Nobody names what is in experiments/_generated/: a conftest.py that was planted
     there would run, or a pytest.ini count, before anything could be checked."""
     named = [early_config.inipath, *early_config.known_args_namespace.file_or_dir]
@@ -99,7 +97,7 @@ def pytest_load_initial_conftests(
 
 def _is_generated(argument: str) -> bool:
     """Whether a path, or a module that --pyargs names, is in experiments/_generated."""
-    path = os.path.abspath(argument.partition("::")[0])
+    path = os.path.abspath(argument.partition("::")[0])  # noqa: PTH100 - links stay
     inside = f"/{path}/".replace(".", "/").replace(os.sep, "/")
     return f"/{GENERATED}/" in inside
 

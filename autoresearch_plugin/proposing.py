@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
+import re
 import stat
 import threading
 from collections.abc import Collection, Mapping
@@ -322,7 +324,7 @@ def build_request(research: Research) -> Request:
         budget=str(research.budget),
         device=research.device.name,
         program=program.read_text() if program.is_file() else "",
-        tried=tuple(_tried(row) for row in rows),
+        tried=tuple(_tried(research.ledger, row) for row in rows),
         number=sum(row["kind"] == "generated" for row in rows),
     )
 
@@ -345,7 +347,7 @@ def _is_open(
     return not repository.has(head.commit, row["commit_id"])
 
 
-def _tried(row: Row) -> Tried:
+def _tried(ledger: Ledger, row: Row) -> Tried:
     verdict = Verdict.from_data(row["evidence"]) if row["evidence"] else None
     states = {"queued": "running", "before": "keep"}
     return Tried(
@@ -358,5 +360,25 @@ def _tried(row: Row) -> Tried:
         effect=verdict.effect if verdict else None,
         effect_sd=verdict.effect_sd if verdict else None,
         value=verdict.candidate.mean if verdict else None,
-        reason=row["reason"],
+        reason=_reason(ledger, row),
     )
+
+
+def _reason(ledger: Ledger, row: Row) -> str:
+    """Why it ended, without a word of a process that had the validation text in hand.
+
+    Else a candidate could print that text, and a later one have it in its source. What
+    remains is our own word for the outcome and the name of a built-in exception.
+    """
+    reason = str(row["reason"])
+    if row["evidence"] or row["state"] not in ("crash", "discard"):
+        return reason
+    trials = ledger.candidate_trials(row["id"])
+    if not trials or not (trials[-1]["summary"] or "evaluate" in trials[-1]["seconds"]):
+        return reason  # it ended while it trained, or before
+    outcome, _, words = reason.partition(":")
+    name = re.match(r"\s*(\w+)", words)
+    kind = getattr(builtins, name[1], None) if name else None
+    is_error = isinstance(kind, type) and issubclass(kind, BaseException)
+    error = f": {name[1]}" if name and is_error else ""
+    return f"{outcome[:40]}{error} (while it was scored)"

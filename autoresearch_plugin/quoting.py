@@ -6,7 +6,9 @@ read like instructions. None of that may reach a terminal, a report or a prompt.
 
 from __future__ import annotations
 
+import json
 import re
+import unicodedata
 
 _ANSI = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])"
@@ -19,7 +21,44 @@ _SECRET = re.compile(
     r"|(?i:(?<=bearer )\S{8,})"
     r"|(?i:(?:(?<=key=)|(?<=key: )|(?<=token=)|(?<=secret=)|(?<=password=))\S{8,})"
 )
-_FENCE = re.compile(r"<(?=\s*/?\s*program-output)", re.IGNORECASE)
+
+
+# Not to be seen, or they turn the order of what is: bidi controls, zero-width and tag
+# characters (general category Cf), fillers, variation selectors, surrogates, private.
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\ufe00-\ufe0f"
+    "\U000e0000-\U000e0fff\ud800-\udfff\ue000-\uf8ff]"
+)
+_COMMAND = re.compile(r"##(?=\[)")  # CI systems obey `##[...]` wherever it stands
+BAR = "| "  # before each line that a program or a model has written
+
+
+def visible(text: str) -> str:
+    """`text` with what cannot be seen as U+FFFD, and without control characters but
+    line ends and tabs: what a reader of a terminal or a file may be shown."""
+    text = _COMMAND.sub("# #", text)
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_visible, _UNSEEN.sub("\ufffd", text)))
+
+
+def _visible(char: str) -> str:
+    if char.isprintable() or char in "\n\t":
+        return char
+    kind = unicodedata.category(char)
+    if kind == "Cc":
+        return ""
+    return " " if kind == "Zs" else "\ufffd"
+
+
+def flat(text: str) -> str:
+    """`visible` on one line, whole."""
+    return visible(" ".join(text.split()))
+
+
+def barred(text: str) -> str:
+    """Each line behind a bar: none can pass for one of ours, or for a CI command."""
+    return "\n".join(f"{BAR}{line}".rstrip() for line in visible(text).split("\n"))
 
 
 def clean(text: str, lines: int = 60, width: int = 200) -> str:
@@ -31,7 +70,7 @@ def clean(text: str, lines: int = 60, width: int = 200) -> str:
     text = _SECRET.sub("[key]", _HOME.sub("~", _ANSI.sub("", text)))
     kept = [_printable(_last_state(line)).rstrip() for line in text.split("\n")]
     kept = [cut(line, width) for line in kept if line]
-    return _FENCE.sub("(", "\n".join(kept[-lines:]))
+    return "\n".join(kept[-lines:])
 
 
 def one_line(text: str, width: int) -> str:
@@ -45,7 +84,7 @@ def _last_state(line: str) -> str:
 
 
 def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else " " if c == "\t" else "" for c in text)
+    return visible(text.replace("\t", " "))
 
 
 def cut(text: str, width: int) -> str:
@@ -53,6 +92,11 @@ def cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
-def quoted(text: str, chars: int) -> str:
-    """`text`, cut at `chars`, between the marks that say: data, no instruction."""
-    return f"<program-output>\n{cut(text, chars)}\n</program-output>"
+def quoted(value: object) -> str:
+    """`value` as JSON between the marks that say: data, no instruction.
+
+    One line of ASCII without angle brackets: whatever the text in it says, it can
+    neither end the string it is in nor the block.
+    """
+    data = json.dumps(value).replace("<", "\\u003c").replace(">", "\\u003e")
+    return f"<program-output>\n{data}\n</program-output>"

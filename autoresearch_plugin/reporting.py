@@ -22,6 +22,7 @@ from autoresearch_plugin.errors import SettingsError
 from autoresearch_plugin.judge import Verdict
 from autoresearch_plugin.paths import report_dir, write_new
 from autoresearch_plugin.proposers import note
+from autoresearch_plugin.quoting import barred, visible
 from autoresearch_plugin.reports import closing, kept_xml, results_tsv
 from autoresearch_plugin.screen import Screen, Ticker, plan
 
@@ -120,7 +121,7 @@ class ReportingPlugin:
         facts = collect_facts(self.state)
         terminalreporter.write_sep("=", facts.title)
         for line in closing.lines(facts):
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(visible(line))
 
 
 # -------------------------------------------------------------------- header
@@ -277,8 +278,10 @@ def _case(research: Research, row: Row) -> kept_xml.Case:
         name=name or row["title"],
         seconds=sum(trial["finished"] - trial["started"] for trial in trials),
         properties=properties,
-        text="\n".join(
-            [row["title"], row["hypothesis"], row["reason"], row["diff"] or ""]
+        text=barred(
+            "\n".join(
+                [row["title"], row["hypothesis"], row["reason"], row["diff"] or ""]
+            ).rstrip()
         ),
     )
 

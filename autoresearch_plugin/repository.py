@@ -93,8 +93,8 @@ _PLAIN: Mapping[str, str] = {
     "GIT_TERMINAL_PROMPT": "0",  # a partial clone may fetch; it must not wait
     "GIT_LITERAL_PATHSPECS": "1",
 }
-# Of the environment's GIT_* these reach git: whose keep it is, where the user's settings
-# lie, how far up to look. Others name programs, other repositories, files to write.
+# Of the environment's GIT_* these reach git: whose keep it is, where settings lie, how
+# far up to look. Others name programs, other repositories, files to write.
 _KNOWN = re.compile(
     r"GIT_(?:(?:AUTHOR|COMMITTER)_\w+|CONFIG_(?:GLOBAL|SYSTEM|NOSYSTEM)"
     r"|CEILING_DIRECTORIES|DISCOVERY_ACROSS_FILESYSTEM|TEST_ASSUME_DIFFERENT_OWNER"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from autoresearch_plugin.quoting import visible
 from autoresearch_plugin.reports.closing import duration
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Screen:
         if self._live:
             self._terminal.rewrite("", erase=True)
             self._live = False
-        self._terminal.write_line(text)
+        self._terminal.write_line(visible(text.replace("\n", "\n  ")))
 
     def _write_started(self, lanes: list[Row]) -> None:
         """Without a tty: one line when a lane begins a run."""

@@ -10,6 +10,7 @@ import re
 import warnings
 
 from autoresearch_plugin.errors import PatchError
+from autoresearch_plugin.limits import DEPTH, depth_of
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -37,12 +38,15 @@ def parse(source: str, what: str = "the patched target") -> ast.Module:
         with warnings.catch_warnings():
             # An odd escape in a candidate is no business of the user's terminal.
             warnings.simplefilter("ignore")
-            return ast.parse(source)
+            tree = ast.parse(source)
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         line = getattr(error, "lineno", None)
         where = f" (line {line})" if line else ""
         words = getattr(error, "msg", None) or str(error) or "nested too deeply"
         raise PatchError(f"{what} is not Python: {words}{where}.") from None
+    if depth_of(tree) > DEPTH:  # what walks it later would give up in the middle
+        raise PatchError(f"{what} is nested more than {DEPTH} deep.")
+    return tree
 
 
 def normalise_definition(new: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from autoresearch_plugin.quoting import visible
+
 LOG_LINES = 200
 LOG_WIDTH = 500  # characters of one line
 LOG_SIZE = 16 * 1024  # characters of the whole
@@ -49,7 +51,7 @@ def clean_log(data: bytes) -> str:
 
 def _plain(line: str) -> str:
     line = line.rstrip("\r \t").rsplit("\r", 1)[-1].replace("\t", "    ")
-    line = "".join(ch for ch in line if ch.isprintable())
+    line = visible(line)
     if len(line) <= LOG_WIDTH:
         return line
     half = LOG_WIDTH // 2 - 3
@@ -59,4 +61,4 @@ def _plain(line: str) -> str:
 def one_line(text: str, width: int = 500) -> str:
     """Words from outside as one printable line."""
     line = " ".join(_ESCAPES.sub("", text).split())
-    return "".join(ch for ch in line if ch.isprintable())[:width]
+    return visible(line)[:width]

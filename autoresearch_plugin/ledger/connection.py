@@ -14,8 +14,15 @@ from typing import Any
 
 from autoresearch_plugin.errors import LedgerError
 from autoresearch_plugin.ledger.schema import MIGRATIONS, SCHEMA, VERSION
+from autoresearch_plugin.quoting import flat
 
 Row = dict[str, Any]
+LINE = 2000  # characters of an event or a reason
+
+
+def line(text: str) -> str:
+    """Words, from outside perhaps, as the one line that people are shown."""
+    return flat(text)[:LINE]
 
 
 class Connection:
@@ -75,7 +82,7 @@ class Connection:
         for path in (self.path.parent, *files):
             if path.is_symlink():
                 raise LedgerError(
-                    f"{path} is a symbolic link to {os.readlink(path)}. The ledger is "
+                    f"{path} is a symbolic link to {path.readlink()}. The ledger is "
                     "a file of its own: remove the link and start again."
                 )
         with contextlib.suppress(OSError):  # SQLite says why it cannot be used

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autoresearch_plugin.errors import LedgerError
-from autoresearch_plugin.ledger.connection import Connection, Row
+from autoresearch_plugin.ledger.connection import Connection, Row, line
 from autoresearch_plugin.ledger.processes import is_alive, this_process
 
 
@@ -138,7 +138,7 @@ class Sessions(Connection):
         """Tell every lane to stop; the first reason wins."""
         self._execute(
             "UPDATE sessions SET reason=? WHERE id=? AND reason IS NULL",
-            *(reason, session),
+            *(line(reason), session),
         )
 
     def stopping(self, session: int) -> str | None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from autoresearch_plugin.ledger.connection import Connection, Row
+from autoresearch_plugin.ledger.connection import Connection, Row, line
 
 
 class Spending(Connection):
@@ -49,10 +49,10 @@ class Spending(Connection):
         return self._query("SELECT * FROM llm_calls WHERE session=?", session)
 
     def add_event(self, session: int, kind: str, text: str) -> None:
-        """Record something worth telling at the end."""
+        """Record something worth telling at the end, as one line."""
         self._execute(
             "INSERT INTO events(session, created, kind, text) VALUES(?, ?, ?, ?)",
-            *(session, time.time(), kind, text),
+            *(session, time.time(), kind, line(text)),
         )
 
     def events(self, session: int, after: int = 0) -> list[Row]:

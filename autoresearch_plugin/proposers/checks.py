@@ -77,7 +77,8 @@ def _quote(earlier: Tried, metric: str) -> str:
     )
 
 
-_HEADER = re.compile(r"^--- (\S+).*\n\+\+\+ (\S+)", re.MULTILINE)
+_PAIR = re.compile(r"^--- (\S+).*\n\+\+\+ (\S+)", re.MULTILINE)
+_NAMED = re.compile(r"(?:---|\+\+\+|Index:) ([^\t]+)|diff --git (\S+) (\S+)")
 
 
 def _check_files(data: object, target: str) -> None:
@@ -87,12 +88,20 @@ def _check_files(data: object, target: str) -> None:
     for edit in data["edits"]:
         named += [edit.get("file"), edit.get("path")]
         if edit["op"] == "apply":
-            for pair in _HEADER.findall(edit["diff"].replace("\r\n", "\n")):
-                named += [re.sub("^[ab]/", "", name) for name in pair]
+            named += _names_in(edit["diff"])
     for name in named:
-        if not isinstance(name, str):
+        if name is None:
             continue
-        if not f"/{target}".endswith("/" + name.removeprefix("./")):
+        if not f"/{target}".endswith("/" + str(name).removeprefix("./")):
             raise PatchError(
-                f"the proposal edits {name!r}, but only {target} can be changed."
+                f"the proposal edits {str(name)[:200]!r}, but only {target} can be "
+                "changed."
             )
+
+
+def _names_in(diff: str) -> list[str]:
+    """Every file that a diff names, without git's a/ and b/."""
+    found = map(_NAMED.match, patch.file_header(diff))
+    names = [name for match in found if match for name in match.groups() if name]
+    names += [x for pair in _PAIR.findall(diff.replace("\r\n", "\n")) for x in pair]
+    return [re.sub("^[ab]/", "", name.rstrip()) for name in names]

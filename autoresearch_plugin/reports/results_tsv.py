@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from autoresearch_plugin.quoting import flat
+
 
 @dataclass(frozen=True)
 class Row:
@@ -51,4 +53,4 @@ def _line(cells: Iterable[str]) -> str:
 
 def _clean(text: str) -> str:
     """One cell: without tabs, line ends or control characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return flat(text)

@@ -72,7 +72,9 @@ words = st.one_of(st.text(), st.sampled_from(NASTY), st.lists(st.sampled_from(NA
 text = words.map(lambda x: x if isinstance(x, str) else "".join(x))
 values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), text),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=3)
+    ),
     max_leaves=10,
 )
 edits = st.one_of(
@@ -96,7 +98,7 @@ VERBS = {"replace", "set", "define", "apply"}
 
 
 @given(proposals)
-@example({"title": '"""', "hypothesis": '\\', "category": "", "edits": []})
+@example({"title": '"""', "hypothesis": "\\", "category": "", "edits": []})
 @settings(deadline=None, max_examples=300)
 def test_whatever_is_proposed_the_test_holds_only_the_template(data: Any) -> None:
     """A docstring, one function, calls of four verbs with literals, run, assert."""
@@ -251,10 +253,22 @@ def temporary_as_link(folder: Path) -> str:
     return "test_0001_burn.tmp"
 
 
-NAMES = (
-    "conftest.py __init__.py pytest.ini .pytest.ini pytest.toml tox.ini setup.cfg "
-    "pyproject.toml setup.py sitecustomize.py test_0001_burn.pyi evil.pth x.so notes"
-).split()
+NAMES = [
+    "conftest.py",
+    "__init__.py",
+    "pytest.ini",
+    ".pytest.ini",
+    "pytest.toml",
+    "tox.ini",
+    "setup.cfg",
+    "pyproject.toml",
+    "setup.py",
+    "sitecustomize.py",
+    "test_0001_burn.pyi",
+    "evil.pth",
+    "x.so",
+    "notes",
+]
 PLANTS = [
     *map(file, NAMES),
     subdirectory,
@@ -331,7 +345,7 @@ def test_what_runs_is_the_ledgers_text_and_no_file(facts: Any) -> None:
 
 # A hand-written test plays the attacker: it waits for the first generated test, swaps
 # it or leaves strangers, and lets the lanes go on.
-PLANTER = '''
+PLANTER = """
 import os, pathlib, time
 
 def test_planter(tmp_path):
@@ -339,9 +353,9 @@ def test_planter(tmp_path):
     while not list(folder.glob("test_*.py")):
         time.sleep(0.02)
     {attack}
-'''
+"""
 MARK = "__import__('pathlib').Path({mark!r}).touch()"
-CACHE = '''
+CACHE = """
     import py_compile, importlib.util
     for path in folder.glob("test_*.py"):
         evil = tmp_path / path.name
@@ -354,7 +368,7 @@ CACHE = '''
                      f"{{path.stem}}.{{tag.partition('-pytest')[0]}}.pyc"):
             (folder / "__pycache__").mkdir(exist_ok=True)
             py_compile.compile(str(evil), str(folder / "__pycache__" / name))
-'''
+"""
 
 
 @pytest.mark.parametrize("lanes", ["-pno:xdist", "-n1"])
@@ -407,7 +421,9 @@ def test_strangers_between_two_collections_end_the_session(
         "--doctest-modules experiments/_generated",
     ],
 )
-def test_nobody_names_a_generated_test(project: Any, words: str, tmp_path: Path) -> None:
+def test_nobody_names_a_generated_test(
+    project: Any, words: str, tmp_path: Path
+) -> None:
     """The conftest.py, package and module there would run before any check."""
     mark = tmp_path / "PWNED"
     plant_everything(project.path / GENERATED, mark)

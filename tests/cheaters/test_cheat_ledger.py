@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import importlib.util
 import os
 import sqlite3
 import stat
@@ -10,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +22,13 @@ from autoresearch_plugin.ledger import Ledger
 from autoresearch_plugin.session import open_ledger
 
 ROOT = Path(__file__).parents[2]
+CONFTEST = ROOT / "tests" / "plugin" / "conftest.py"
+found = importlib.util.spec_from_file_location("plugin_conftest", CONFTEST)
+assert found is not None
+assert found.loader is not None
+plugin_conftest = importlib.util.module_from_spec(found)
+found.loader.exec_module(plugin_conftest)
+project, _own_locks = plugin_conftest.project, plugin_conftest._own_locks
 HOSTILE = "'); DROP TABLE candidates; --\x00\"\u202e"
 
 
@@ -37,7 +47,9 @@ def test_nobody_else_can_read_the_ledger(tmp_path: Path, umask: int) -> None:
     try:
         ledger = open_ledger(tmp_path)
         ledger.start_session("research", None, "{}")
-        files = {path.name: mode(path) for path in ledger.path.parent.glob("ledger.db*")}
+        files = {
+            path.name: mode(path) for path in ledger.path.parent.glob("ledger.db*")
+        }
         ledger.close()
     finally:
         os.umask(before)
@@ -98,10 +110,11 @@ def test_no_small_file_is_written_through_a_link(tmp_path: Path, name: str) -> N
     victim.write_bytes(b"mine")
     (tmp_path / ".autoresearch").mkdir()
     (tmp_path / ".autoresearch" / name).symlink_to(victim)
-    try:
+    refuses: Any = contextlib.nullcontext()
+    if name == "controller.lock":
+        refuses = pytest.raises(LedgerError, match=r"cannot open .*controller\.lock")
+    with refuses:
         session._controller_lock(tmp_path).close()
-    except LedgerError as error:
-        assert "controller.lock" in str(error)
     assert victim.read_bytes() == b"mine"
 
 
@@ -232,6 +245,58 @@ def test_a_sibling_cannot_read_the_key(how: str, seen: str) -> None:
         finally:
             holder.kill()
     assert done.stdout.startswith(seen), done.stderr
+
+
+# A hand-written test tells what the process that runs it was started with.
+TELLER = """
+import os, pathlib
+
+def test_teller():
+    said = pathlib.Path("/proc/self/environ").read_bytes() + repr(os.environ).encode()
+    pathlib.Path({place!r}).write_bytes(said)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no /proc")
+def test_lanes_are_started_without_the_key(
+    project: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The controller alone asks a model: a lane's environment never held the key."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-secret")
+    monkeypatch.setenv("OF_NO_INTEREST", "so-it-works")
+    told = tmp_path / "told"
+    teller = project.path / "experiments/test_teller.py"
+    teller.write_text(TELLER.format(place=str(told)))
+    project.commit()
+    ran = project.research("-n1")
+
+    assert ran.ret == 0, ran.stdout.str()
+    assert b"so-it-works" in told.read_bytes()
+    assert b"sk-ant-secret" not in told.read_bytes()
+
+
+# What a program that proposes prints when it has the key, and when it has not.
+ASKER = """
+import json, os
+title = "with key" if os.environ.get("ANTHROPIC_API_KEY") else "without"
+edit = dict(op="set", knob="LR", value=0.9)
+print(json.dumps(dict(title=title, edits=[edit])))
+"""
+
+
+def test_a_program_that_proposes_has_the_key(
+    project: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be what asks the model; taking the key from lanes is not to hinder it."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-secret")
+    (tmp_path / "asker.py").write_text(ASKER)
+    project.commit()
+    command = f"command:{{python}} {tmp_path / 'asker.py'}"
+    ran = project.research(
+        f"--autoresearch-proposer={command}", "-n1", "--autoresearch-experiments=1"
+    )
+    assert ran.ret == 0, ran.stdout.str()
+    assert list(project.states()) == ["with key"]
 
 
 # ------------------------------------------------------------------- dangerous calls

@@ -11,21 +11,55 @@ import pytest
 
 from autoresearch_plugin.repository import Repository
 
-HOOKS = (
-    "applypatch-msg pre-applypatch post-applypatch pre-commit pre-merge-commit "
-    "prepare-commit-msg commit-msg post-commit post-checkout post-merge post-rewrite "
-    "post-index-change reference-transaction fsmonitor-watchman pre-auto-gc "
-    "update post-update proc-receive"
-).split()
+HOOKS = [
+    "applypatch-msg",
+    "pre-applypatch",
+    "post-applypatch",
+    "pre-commit",
+    "pre-merge-commit",
+    "prepare-commit-msg",
+    "commit-msg",
+    "post-commit",
+    "post-checkout",
+    "post-merge",
+    "post-rewrite",
+    "post-index-change",
+    "reference-transaction",
+    "fsmonitor-watchman",
+    "pre-auto-gc",
+    "update",
+    "post-update",
+    "proc-receive",
+]
 DRIVER = "evil=driver"  # `-c filter.evil=driver.clean=` could not switch it off
-PROGRAMS = (
-    "core.fsmonitor core.editor core.pager core.askPass core.sshCommand core.gitProxy "
-    "core.alternateRefsCommand sequence.editor credential.helper gpg.program "
-    "gpg.ssh.program gpg.x509.program gpg.ssh.defaultKeyCommand interactive.diffFilter "
-    "diff.external diff.evil.command diff.evil.textconv merge.evil.driver pager.log "
-    "pager.diff pager.show pager.status pager.config uploadpack.packObjectsHook "
-    "trailer.candidate.command trailer.candidate.cmd"
-).split()
+PROGRAMS = [
+    "core.fsmonitor",
+    "core.editor",
+    "core.pager",
+    "core.askPass",
+    "core.sshCommand",
+    "core.gitProxy",
+    "core.alternateRefsCommand",
+    "sequence.editor",
+    "credential.helper",
+    "gpg.program",
+    "gpg.ssh.program",
+    "gpg.x509.program",
+    "gpg.ssh.defaultKeyCommand",
+    "interactive.diffFilter",
+    "diff.external",
+    "diff.evil.command",
+    "diff.evil.textconv",
+    "merge.evil.driver",
+    "pager.log",
+    "pager.diff",
+    "pager.show",
+    "pager.status",
+    "pager.config",
+    "uploadpack.packObjectsHook",
+    "trailer.candidate.command",
+    "trailer.candidate.cmd",
+]
 SWITCHES = {
     "commit.gpgSign": "true",
     "tag.gpgSign": "true",
@@ -35,10 +69,16 @@ SWITCHES = {
     "diff.evil.cachetextconv": "false",
 }
 COMMANDS = "hash-object update-ref commit-tree log diff-tree status rev-parse ls-tree"
-ENVIRONMENT = (
-    "GIT_EXTERNAL_DIFF GIT_SSH_COMMAND GIT_SSH GIT_ASKPASS GIT_EDITOR GIT_PAGER "
-    "GIT_SEQUENCE_EDITOR GIT_PROXY_COMMAND"
-).split()
+ENVIRONMENT = [
+    "GIT_EXTERNAL_DIFF",
+    "GIT_SSH_COMMAND",
+    "GIT_SSH",
+    "GIT_ASKPASS",
+    "GIT_EDITOR",
+    "GIT_PAGER",
+    "GIT_SEQUENCE_EDITOR",
+    "GIT_PROXY_COMMAND",
+]
 SOURCE = "DEPTH = 4\n"
 
 

@@ -83,7 +83,7 @@ def test_show_tells_all_of_a_keep(finished, run):
     assert len(re.findall(r"^  run \d+ +ok 2\.\d{6} \(seed", text, re.MULTILINE)) == 3
     assert "relation=better" in text
     assert lines[-1].strip()
-    assert "+LR = 0.02  # step size; range 0.001..1 log" in lines
+    assert "| +LR = 0.02  # step size; range 0.001..1 log" in lines
 
 
 def test_show_of_a_stale_candidate_says_that_it_never_applied(finished, run):

@@ -161,7 +161,7 @@ def test_a_repair_quotes_the_answer_and_the_exact_error() -> None:
     """The request to mend holds what was said and what is wrong with it."""
     repair = Repair('{"op": "sett"}', "unknown edit op 'sett'.")
     tail = prompt.tail(replace(REQUEST, repair=repair))
-    assert '<program-output>\n{"op": "sett"}\n</program-output>' in tail
+    assert json.loads(block(tail)) == '{"op": "sett"}'
     assert "The error: unknown edit op 'sett'." in tail
 
 
@@ -169,7 +169,12 @@ def test_a_repair_keeps_a_long_definition_whole() -> None:
     """Code arrives as one long JSON line, and is quoted to its end."""
     answer = json.dumps({"source": "def f():\n" + "    x = 1\n" * 300 + "    return x"})
     tail = prompt.tail(replace(REQUEST, repair=Repair(answer, "no.")))
-    assert answer in tail
+    assert json.loads(block(tail)) == answer
+
+
+def block(tail: str) -> str:
+    """What stands between the marks."""
+    return tail.split("<program-output>\n")[1].split("\n</program-output>")[0]
 
 
 def test_words_of_a_crash_appear_only_inside_the_marks() -> None:
@@ -190,10 +195,10 @@ def test_crash_output_is_capped_over_all_crashes() -> None:
     long = "\n".join(f"line {i} " + "x" * 500 for i in range(200))
     past = tuple(tried(n, "crash", reason=long) for n in range(1, 40))
     tail = prompt.tail(replace(REQUEST, tried=past))
-    block = tail.split("<program-output>\n")[1].split("\n</program-output>")[0]
-    assert len(block) <= prompt.OUTPUT_CHARS
-    assert len(block.splitlines()) <= prompt.OUTPUT_LINES
-    assert block.startswith("#39: line 192")
+    assert len(block(tail)) <= prompt.OUTPUT_CHARS
+    first = json.loads(block(tail))[0]
+    assert first["candidate"] == 39
+    assert first["printed"][0].startswith("line 192")
 
 
 def test_a_plural_question_asks_for_as_many_calls() -> None:
@@ -220,9 +225,9 @@ def test_data_is_json_and_has_no_nan() -> None:
 
 
 def test_clean_strips_what_a_terminal_would_obey() -> None:
-    """Colours, titles, bells and direction marks go; the words stay."""
+    """Colours, titles and bells go, direction marks are shown; the words stay."""
     assert clean("\x1b[1;31mred\x1b[0m \x1b]0;title\x07bell\x07 \u202eabc") == (
-        "red bell abc"
+        "red bell \ufffdabc"
     )
 
 
