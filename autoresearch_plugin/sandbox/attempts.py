@@ -158,9 +158,7 @@ def _reachable(needed: list[str]) -> int:
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
     for path in needed:
-        if not (
-            os.access(path, os.R_OK | os.X_OK) and files.reachable(path, through=True)
-        ):
+        if not (os.access(path, os.R_OK | os.X_OK) and files.passable(path)):
             raise OSError(f"{path} is closed to other users")
     return 0
 

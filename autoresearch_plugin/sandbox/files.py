@@ -103,21 +103,21 @@ def used_mb(tops: list[str]) -> float:
     return sum(systems.values()) / 2**20
 
 
-def reachable(path: str, *, through: bool) -> bool:
-    """Whether any user may read `path`; with `through`, also get to it."""
-    real = os.path.realpath(path)
+def readable(path: str) -> bool:
+    """Whether any user may read `path`, if they get there."""
     try:
-        mode = os.stat(real).st_mode
-        need = 0o5 if stat.S_ISDIR(mode) else 0o4
-        above = [] if not through else _parents(real)
-        return mode & need == need and all(os.stat(p).st_mode & 1 for p in above)
+        mode = os.stat(path).st_mode
     except OSError:
         return False
+    need = 0o5 if stat.S_ISDIR(mode) else 0o4
+    return mode & need == need
 
 
-def _parents(path: str) -> list[str]:
-    found = []
-    while path != "/":
-        path = os.path.dirname(path)
-        found.append(path)
-    return found
+def passable(path: str) -> bool:
+    """Whether any user gets to `path`."""
+    above = os.path.realpath(path)
+    while above != "/":
+        above = os.path.dirname(above)
+        if not os.stat(above).st_mode & 1:
+            return False
+    return True

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autoresearch_plugin.errors import InfrastructureError
-from autoresearch_plugin.sandbox.files import reachable
+from autoresearch_plugin.sandbox.files import passable
 from autoresearch_plugin.sandbox.orders import SCOPED
 from autoresearch_plugin.sandbox.probe import (
     NAMESPACES,
@@ -100,13 +100,13 @@ def switches_user(sandbox: Sandbox, directory: Path) -> bool:
     """
     if UID not in sandbox.parts:
         return False
-    if NAMESPACES in sandbox.parts or reachable(str(directory.resolve()), through=True):
+    if NAMESPACES in sandbox.parts or passable(str(directory / "box")):
         return True
     if sandbox.landlock >= SCOPED:
         return False
     raise InfrastructureError(
         f"{directory} is closed to other users, so the user of the sandbox cannot work "
-        "there. Allow o+rx on it and on the directories above it."
+        "there. Allow o+x on it and on the directories above it."
     )
 
 

@@ -84,18 +84,13 @@ class Watcher:
 
     def _may_switch(self) -> bool:
         """Whether another user can read what the command needs."""
-        hidden = not self._policy.namespaces  # then the way there counts as well
-        needed = self._policy.read + self._order.read
-        closed = [
-            path
-            for path in needed
-            if os.path.exists(path) and not files.reachable(path, through=hidden)
-        ] + [
-            path
-            for path in [self._run, *self._order.write]
-            if hidden and not files.reachable(os.path.dirname(path), through=True)
-        ]
-        if closed and hidden and self._policy.landlock < SCOPED:
+        walks = not self._policy.namespaces  # then the way there counts as well
+        read = [p for p in self._policy.read if os.path.exists(p)] + self._order.read
+        closed = [path for path in read if not files.readable(path)]
+        if walks:
+            places = [*read, *self._order.write, self._run]
+            closed += [path for path in places if not files.passable(path)]
+        if closed and walks and self._policy.landlock < SCOPED:
             raise OrderError(f"{closed[0]} is closed to other users. Allow o+rx on it.")
         return not closed
 
