@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import _socket  # `socket` takes longer to import than all the trials together
 import errno
-import json
 import os
-import signal
 import sys
-from collections.abc import Callable
 
 from autoresearch_plugin.sandbox import files, kernel, landlock, mounts, seccomp, users
 from autoresearch_plugin.sandbox.inside import PLAIN_DEVICES
+from autoresearch_plugin.sandbox.quick import MYPY, dumps, loads, signal
+
+if MYPY:
+    from collections.abc import Callable
 
 
 def main(words: list[str]) -> int:
@@ -24,7 +25,7 @@ def main(words: list[str]) -> int:
 
     The first word names directories, as JSON, that another user must be able to reach.
     """
-    needed, without = json.loads(words[0]), words[1:]
+    needed, without = loads(words[0]), words[1:]
     attempts: dict[str, Callable[[], int]] = {
         "userns": _userns,
         "landlock": _landlock,
@@ -32,31 +33,31 @@ def main(words: list[str]) -> int:
         "uid": _uid,
         "reachable": lambda: _reachable(needed),
     }
-    found: dict[str, object] = {"root": os.geteuid() == 0}
+    found: dict[str, str | float | None] = {"root": os.geteuid() == 0}
     for name, attempt in attempts.items():
         left_out = "uid" if name == "reachable" else name
         found[name] = "left out" if left_out in without else _in_child(attempt)
-    sys.stdout.write(json.dumps(found))
+    sys.stdout.write(dumps(found))
     return 0
 
 
-def _in_child(attempt: Callable[[], int]) -> object:
+def _in_child(attempt: Callable[[], int]) -> str | float:
     """What `attempt` returns in a child, or the words of its OSError."""
     reader, writer = os.pipe()
     if not (pid := os.fork()):
         try:
-            words: object = attempt() or True
+            words: str | int = attempt() or True
         except OSError as error:
             words = errno.errorcode.get(error.errno or 0) or str(error)
         except BaseException as error:
             words = repr(error)
-        os.write(writer, json.dumps(words).encode())
+        os.write(writer, dumps({"": words}).encode())
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as answer:
         text = answer.read()
     os.waitpid(pid, 0)
-    return json.loads(text) if text else "the kernel killed the trial"
+    return loads(text.decode())[""] if text else "the kernel killed the trial"
 
 
 def _userns() -> int:

@@ -8,7 +8,10 @@ importing them takes.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from autoresearch_plugin.sandbox.quick import MYPY
+
+if MYPY:
+    from collections.abc import Mapping
 
 _NAMES = """
     PATH HOME USER LOGNAME LANG LANGUAGE TZ PYTHONPATH VIRTUAL_ENV CONDA_PREFIX

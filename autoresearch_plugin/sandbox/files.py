@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+
+from autoresearch_plugin.sandbox.quick import MYPY
+
+if MYPY:
+    from collections.abc import Iterator
 
 SHARED = ("/tmp", "/var/tmp", "/dev/shm")
 _EMPTY_FILE = 1024  # bytes that an entry costs at least
@@ -53,27 +57,40 @@ def remove(top: str) -> None:
             os.chmod(here, 0o700)
             for name in os.listdir(here):
                 path = f"{here}/{name}"
-                if stat.S_ISDIR(os.lstat(path).st_mode):
-                    number += 1
-                    flat = f"{top}.{number}"  # beside it, or the path grew too long
-                    os.chmod(path, 0o700)
-                    os.rename(path, flat)
-                    todo.append(flat)
-                else:
+                if not stat.S_ISDIR(os.lstat(path).st_mode):
                     os.unlink(path)
-            os.rmdir(here)
+                    continue
+                if here != top:  # up it goes, or paths would grow too long
+                    number += 1
+                    os.chmod(path, 0o700)
+                    os.rename(path, path := f"{top}/.{os.getpid()}-{number}")
+                todo.append(path)
+            if here != top:
+                os.rmdir(here)
         except OSError:
             continue
+    try:
+        os.rmdir(top)
+    except OSError:
+        pass
 
 
 def remove_owned(uid: int) -> None:
     """Delete what a private user has left where everybody may write."""
-    for top in SHARED:
-        paths = [path for path, found in walk(top) if found.st_uid == uid]
-        for path in reversed(paths):
+    todo = list(SHARED)
+    while todo:
+        try:
+            entries = list(os.scandir(todo.pop()))
+        except OSError:
+            continue
+        for entry in entries:
             try:
-                is_folder = stat.S_ISDIR(os.lstat(path).st_mode)
-                os.rmdir(path) if is_folder else os.unlink(path)
+                found = entry.stat(follow_symlinks=False)
+                folder = stat.S_ISDIR(found.st_mode)
+                if found.st_uid == uid:
+                    remove(entry.path) if folder else os.unlink(entry.path)
+                elif folder and found.st_mode & 0o2:
+                    todo.append(entry.path)
             except OSError:
                 continue
 

@@ -11,12 +11,14 @@ import errno
 import os
 import resource
 import select
-import signal
-from collections.abc import Mapping
 
 from autoresearch_plugin.sandbox import kernel, landlock, mounts, seccomp
 from autoresearch_plugin.sandbox.orders import Order, Policy
 from autoresearch_plugin.sandbox.processes import tasks_of
+from autoresearch_plugin.sandbox.quick import MYPY, signal
+
+if MYPY:
+    from collections.abc import Mapping
 
 FILE_MB, OPEN_FILES = 4096, 1024
 TMP_MB = 1024

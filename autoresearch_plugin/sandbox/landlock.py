@@ -11,9 +11,12 @@ import ctypes
 import os
 import stat
 import struct
-from collections.abc import Iterable
 
 from autoresearch_plugin.sandbox import kernel
+from autoresearch_plugin.sandbox.quick import MYPY
+
+if MYPY:
+    from collections.abc import Iterable
 
 _CREATE, _ADD, _RESTRICT = 444, 445, 446
 _VERSION = 1  # flag of _CREATE: only tell the ABI

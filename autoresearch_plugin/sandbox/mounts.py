@@ -7,7 +7,6 @@ is not bound does not exist.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 
 from autoresearch_plugin.sandbox.kernel import (
     MOUNT_ATTR_NODEV,
@@ -23,6 +22,10 @@ from autoresearch_plugin.sandbox.kernel import (
     mount,
     restrict_mount,
 )
+from autoresearch_plugin.sandbox.quick import MYPY
+
+if MYPY:
+    from collections.abc import Iterable
 
 LINKS = 40  # symbolic links followed for one path, as the kernel's limit
 

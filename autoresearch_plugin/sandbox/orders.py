@@ -5,11 +5,11 @@ Standard library only and little of it: this is on the way of every start.
 
 from __future__ import annotations
 
-import json
 import os
 
-MYPY = False
-if MYPY:  # importing `typing` takes longer than all we do here
+from autoresearch_plugin.sandbox.quick import MYPY, loads
+
+if MYPY:
     from typing import Any
 
 SCOPED = 6  # the Landlock ABI that keeps signals and abstract sockets inside
@@ -102,7 +102,7 @@ class Order:
 def _read(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
-            values = json.load(file)
+            values = loads(file.read())
     except (OSError, ValueError) as error:
         raise OrderError(f"the policy {path} cannot be read: {error}.") from None
     if not isinstance(values, dict) or set(values) != set(_POLICY):

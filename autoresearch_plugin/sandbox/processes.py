@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+
+from autoresearch_plugin.sandbox.quick import MYPY
+
+if MYPY:
+    from collections.abc import Callable, Iterator
 
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
 _TICK = 1 / os.sysconf("SC_CLK_TCK")

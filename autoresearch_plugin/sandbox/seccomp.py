@@ -11,8 +11,7 @@ import ctypes
 import errno
 import os
 import struct
-from collections import namedtuple
-from collections.abc import Mapping
+from types import SimpleNamespace as Machine
 
 from autoresearch_plugin.sandbox import kernel
 
@@ -30,12 +29,6 @@ _IOCTLS = (0x5412, 0x541C, 0x40086602, 0x401C5820)  # TIOCSTI, TIOCLINUX, file f
 # One instruction: its code, two jumps (steps to leave out if true, if false), a value.
 Step = tuple[int, int, int, int]
 
-Machine = namedtuple(  # an architecture: the kernel's mark for it, its call numbers
-    "Machine",
-    "mark denied no_metadata pretended clone socket socketpair ioctl memfd_create",
-)
-
-
 _CLONE3 = 435
 # io_uring (3), pidfd_getfd, process_madvise, mounting (7), quotactl_fd, memfd_secret:
 # the same numbers everywhere.
@@ -47,7 +40,8 @@ _PRETENDED = "452"  # fchmodat2
 # chroot, setns, unshare; bpf, perf_event_open, userfaultfd; keys; file handles; quota,
 # reboot, swap, acct; clocks; personality, syslog, vhangup; fanotify, page moving;
 # System V shared memory, semaphores, messages; POSIX queues; (x86) iopl, ioperm.
-MACHINES: Mapping[str, Machine] = {
+# A machine: the kernel's mark for its architecture, and its system call numbers.
+MACHINES: dict[str, Machine] = {
     "x86_64": Machine(
         mark=0xC000003E,
         denied="101 310 311 312 246 320 175 313 176 165 166 155 161 308 272 321 298 323"

@@ -6,11 +6,9 @@ and reaps until the kernel says that there is no child any more.
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import select
-import signal
 import sys
 import time
 
@@ -18,6 +16,10 @@ from autoresearch_plugin.sandbox import files, inside, kernel, processes, users
 from autoresearch_plugin.sandbox.environment import environment
 from autoresearch_plugin.sandbox.environment import fixed as fixed_by_harness
 from autoresearch_plugin.sandbox.orders import SCOPED, Order, OrderError, Policy
+from autoresearch_plugin.sandbox.quick import MYPY, dumps, signal
+
+if MYPY:
+    from typing import Any
 
 SETUP_FAILED = 125
 POLL = 0.1  # seconds between two looks at the tree
@@ -26,7 +28,11 @@ REAP_LIMIT = 0.5  # seconds for init to do it
 SWEEP_LIMIT = 5.0  # seconds; a process stuck in a driver call may not die at all
 MARKER = "AUTORESEARCH_TRIAL"  # the harness finds orphans of a killed runner by it
 
-_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_STOP = {
+    signal.SIGTERM: "SIGTERM",
+    signal.SIGINT: "SIGINT",
+    signal.SIGHUP: "SIGHUP",
+}
 _PARENT_DIED = signal.SIGUSR1
 
 
@@ -48,7 +54,7 @@ class Watcher:
         self._uid: int | None = None
         self._wake = _catch_signals()
 
-    def run(self) -> dict[str, object]:
+    def run(self) -> dict[str, Any]:
         """Everything; returns the report."""
         left: list[int] = []
         try:
@@ -154,7 +160,7 @@ class Watcher:
                 self._deadline = min(
                     self._deadline, time.monotonic() + self._order.grace
                 )
-                self._asked = signal.Signals(number).name
+                self._asked = _STOP[number]
 
     _asked = ""
 
@@ -302,7 +308,7 @@ def main(words: list[str]) -> int:
         report = {"exit": None, "why": "setup", "message": str(problem), "cpu": 0.0}
         report |= {"peak_mb": 0.0, "left": 0}
     if report_to >= 0:
-        _tell(report_to, json.dumps(report))
+        _tell(report_to, dumps(report))
     code = report["exit"]
     if report["why"] == "setup" or not isinstance(code, int):
         _tell(error, f"sandbox: nothing was run: {report['message']}")

@@ -92,12 +92,9 @@ def become_docker() -> None:
         if number not in DOCKER_CAPABILITIES:
             kernel.prctl(kernel.PR_CAPBSET_DROP, number)
     machine = seccomp.MACHINES[os.uname().machine]
-    steps = seccomp.program(
-        machine._replace(denied=NAMESPACE_CALLS, socket=_NONE, socketpair=_NONE),
-        mounts=True,
-        memfd=True,
-    )
-    seccomp.load(steps)
+    changes = {"denied": NAMESPACE_CALLS, "socket": _NONE, "socketpair": _NONE}
+    docker = type(machine)(**{**vars(machine), **changes})
+    seccomp.load(seccomp.program(docker, mounts=True, memfd=True))
 
 
 def forbid_landlock() -> None:
