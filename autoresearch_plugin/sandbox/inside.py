@@ -168,8 +168,8 @@ class Entrance:
     def _limit(self) -> None:
         policy = self.policy
         tasks = 2 * policy.processes  # a hard stop; the watcher kills earlier
-        if self.uid is None and not policy.namespaces:
-            tasks += tasks_of(os.getuid())
+        if self.uid is None and not policy.namespaces and os.getuid():
+            tasks += tasks_of(os.getuid())  # those count too; nothing counts for root
         _lower(resource.RLIMIT_NPROC, tasks)
         _lower(resource.RLIMIT_CORE, 0)
         _lower(resource.RLIMIT_FSIZE, FILE_MB << 20)

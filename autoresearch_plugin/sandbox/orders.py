@@ -54,7 +54,9 @@ class Policy:
 class Order:
     """One command to run, as the command line says it."""
 
-    def __init__(self, words: list[str]) -> None:
+    def __init__(self) -> None:
+        self.policy = ""
+        self.argv: list[str] = []
         self.read: list[str] = []
         self.write: list[str] = []
         self.keep: list[int] = []
@@ -63,14 +65,21 @@ class Order:
         self.report = -1
         self.wall: float | None = None
         self.grace = 0.0
-        self.policy = words[0] if words else ""
-        words = words[1:]
-        while words and words[0] != "--":
-            if len(words) < 2:
-                raise OrderError(f"{words[0]} needs a value.")
-            self._option(words[0], words[1])
-            words = words[2:]
-        self.argv = words[1:]
+
+    def read_words(self, words: list[str]) -> None:
+        """Take the command line in; the report's descriptor first, to tell all else.
+
+        Raises:
+            OrderError: something in it cannot be used.
+        """
+        end = words.index("--") if "--" in words else len(words)
+        self.policy, *options = words[:end] or [""]
+        self.argv = words[end + 1 :]
+        pairs = list(zip(options[::2], options[1::2], strict=False))
+        for name, value in sorted(pairs, key=lambda pair: pair[0] != "--report"):
+            self._option(name, value)
+        if len(options) % 2:
+            raise OrderError(f"{options[-1]} needs a value.")
         if not self.argv:
             raise OrderError("there is no command. Give one after --.")
 
@@ -81,14 +90,14 @@ class Order:
             elif name == "--write":
                 self.write.append(_own(value))
             elif name == "--pass":
-                self.keep.append(int(value))
+                self.keep.append(_open(int(value)))
             elif name == "--cwd":
                 self.cwd = _absolute(value)
             elif name == "--env":
                 key, _, text = value.partition("=")
                 self.env[key] = text
             elif name == "--report":
-                self.report = int(value)
+                self.report = _open(int(value))
             elif name == "--wall":
                 self.wall = float(value)
             elif name == "--grace":
@@ -121,6 +130,14 @@ def _absolute(path: str) -> str:
     if not os.path.isabs(path) or os.path.normpath(path) != path:
         raise OrderError(f"{path!r} is not an absolute, normal path.")
     return path
+
+
+def _open(fd: int) -> int:
+    try:
+        os.fstat(fd)
+    except OSError:
+        raise OrderError(f"descriptor {fd} is not open.") from None
+    return fd
 
 
 def _own(path: str) -> str:

@@ -291,11 +291,10 @@ class Watcher:
 
 def main(words: list[str]) -> int:
     """Run the order on the command line; returns the exit code."""
-    report_to = -1
     parent = os.getppid()
+    order = Order()
     try:
-        order = Order(words)
-        report_to = order.report
+        order.read_words(words)
         policy = Policy(order.policy)
         if sys.platform == "linux":
             kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
@@ -307,8 +306,8 @@ def main(words: list[str]) -> int:
         error = 2
         report = {"exit": None, "why": "setup", "message": str(problem), "cpu": 0.0}
         report |= {"peak_mb": 0.0, "left": 0}
-    if report_to >= 0:
-        _tell(report_to, dumps(report))
+    if order.report >= 0:
+        _tell(order.report, dumps(report))
     code = report["exit"]
     if report["why"] == "setup" or not isinstance(code, int):
         _tell(error, f"sandbox: nothing was run: {report['message']}")
