@@ -66,7 +66,7 @@ def admit(settings: Settings, sandbox: Sandbox) -> list[str]:
         raise SettingsError(
             f"the sandbox here is {sandbox.label} ({why}), and the proposer "
             f"{settings.proposer} writes code: it could read your files and keys and "
-            f"choose its own score. Start in a container that allows one ({CONTAINER}), "
+            f"choose its own score. Start in a container that allows one: {CONTAINER}, "
             "or take the risk: --autoresearch-allow-unsafe. `autoresearch doctor` says "
             "what this machine has."
         )

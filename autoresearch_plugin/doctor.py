@@ -112,7 +112,7 @@ def _key() -> Check:
 
 
 def _sandbox(root: Path, settings: Settings) -> Check:
-    """The level, and whether the canary, let loose inside, could do what it must not."""
+    """The level, and whether the canary in it could do what it must not."""
     from autoresearch_plugin import containment
     from autoresearch_plugin.paths import state_dir
 

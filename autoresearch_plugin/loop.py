@@ -321,7 +321,8 @@ class Research(Measuring):
             self.tell(f"{label}: {self.value_text(result)}; {verdict.sentence}")
             if verdict.decision == "replicate":
                 verdict = self._firmer_head(number, head, done + 1, verdict)
-            if verdict.decision == judge.KEEP and (why := self._overspent(number, head)):
+            why = self._overspent(number, head) if verdict.decision == "keep" else None
+            if why:
                 failure = TrialResult(Outcome.INTEGRITY, why)
                 return self._crash(number, head, patched, failure, done)
             if verdict.decision != "replicate":
@@ -365,8 +366,8 @@ class Research(Measuring):
             return None
         return (
             f"its runs used {mine:.0f} s of CPU time, the baseline's {base:.0f} s, and "
-            "were charged to cost the same: steps were dearer than when their price was "
-            "measured, in the first 40. Let every step do the same work"
+            "were charged to cost the same: steps were dearer than the first ones, by "
+            "which their price was measured. Let every step do the same work"
         )
 
     def _decided(

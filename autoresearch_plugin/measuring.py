@@ -344,9 +344,7 @@ class Measuring:
             return replace(found, seconds=seconds, cpu_seconds=cpu, log_tail="")
         value = found.metrics.get(self.metric, result.metrics.get(self.metric))
         metrics = {**result.metrics, self.metric: value or 0.0}
-        return replace(
-            result, metrics=metrics, verified=found.metrics, seconds=seconds
-        )
+        return replace(result, metrics=metrics, verified=found.metrics, seconds=seconds)
 
     def hidden_score(
         self,

@@ -33,7 +33,14 @@ if TYPE_CHECKING:
     from autoresearch_plugin.ledger import Row
 
 LEDGER = "ledger.db"
-OUTSIDE = ("sources", "report", "audit", "stop_early", "sandbox", "allow_unsafe")  # of what a resume must share
+OUTSIDE = (  # of what a resume must share
+    "sources",
+    "report",
+    "audit",
+    "stop_early",
+    "sandbox",
+    "allow_unsafe",
+)
 
 
 @dataclass

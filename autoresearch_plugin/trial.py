@@ -244,8 +244,9 @@ class TrialResult:
     """What the harness saw of one trial.
 
     `interim` is the score in mid-run that the command told, or None; `verified` what a
-    check of the score's claims found, if there was one; `metrics` is empty unless `outcome` is ok. `summary` holds the command's own account
-    (steps, tokens, ...); `curve` pairs of (step, loss); `seconds` wall time per phase;
+    check of the score's claims found, if there was one; `metrics` is empty unless
+    `outcome` is ok. `summary` holds the command's own account (steps, tokens, ...);
+    `curve` pairs of (step, loss); `seconds` wall time per phase;
     `log_tail` the end of what was printed: input from outside, for humans.
     """
 

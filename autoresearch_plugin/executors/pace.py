@@ -110,9 +110,7 @@ def _round(
             return _alternate(pair, costs, steps)
 
 
-def _alternate(
-    pair: tuple[_Pacer, _Pacer], costs: _Costs, steps: int
-) -> Pace | None:
+def _alternate(pair: tuple[_Pacer, _Pacer], costs: _Costs, steps: int) -> Pace | None:
     for child in pair:
         child.used()  # start-up and warm-up do not count
     ours: tuple[list[float], list[float]] = [], []

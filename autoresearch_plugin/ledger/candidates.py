@@ -99,7 +99,8 @@ class Candidates(Connection):
     def _candidates(self, where: str, *values: Any) -> list[Row]:
         rows = self._query(
             "SELECT c.*, v.evidence, v.decision, v.sandbox FROM candidates c "
-            "LEFT JOIN verdicts v ON v.id = (SELECT max(id) FROM verdicts WHERE candidate=c.id) "
+            "LEFT JOIN verdicts v "
+            "ON v.id = (SELECT max(id) FROM verdicts WHERE candidate=c.id) "
             f"WHERE {where} ORDER BY c.id",
             *values,
         )
@@ -118,7 +119,8 @@ class Candidates(Connection):
     ) -> None:
         """Record what the judge said, with its evidence and where that was made."""
         self._execute(
-            "INSERT INTO verdicts(candidate, head, decision, evidence, sandbox, created)"
-            " VALUES(?, ?, ?, ?, ?, ?)",
+            "INSERT INTO verdicts"
+            "(candidate, head, decision, evidence, sandbox, created) "
+            "VALUES(?, ?, ?, ?, ?, ?)",
             *(candidate, head, decision, json.dumps(evidence), sandbox, time.time()),
         )

@@ -30,7 +30,8 @@ CREATE TABLE candidates(
   title TEXT NOT NULL, hypothesis TEXT NOT NULL, category TEXT NOT NULL,
   edits TEXT NOT NULL, signature TEXT NOT NULL, proposer TEXT, file TEXT, test TEXT,
   nodeid TEXT, head TEXT, source_key TEXT, diff TEXT, added_lines INTEGER,
-  ratio REAL, step_tokens REAL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', commit_id TEXT,
+  ratio REAL, step_tokens REAL, state TEXT NOT NULL,
+  reason TEXT NOT NULL DEFAULT '', commit_id TEXT,
   created REAL NOT NULL, started REAL, decided REAL);
 CREATE INDEX candidates_by_source ON candidates(head, source_key);
 CREATE TABLE trials(

@@ -375,7 +375,7 @@ CACHE = """
 def test_bytecode_beside_a_generated_test_never_runs(
     project: Any, lanes: str, tmp_path: Path
 ) -> None:
-    """The __pycache__ that pytest itself would read is a stranger's: nobody reads it."""
+    """The __pycache__ that pytest itself would read is a stranger's; ignored."""
     mark = tmp_path / "PWNED"
     attack = CACHE.format(code=MARK.format(mark=str(mark))).strip()
     planter = project.path / "experiments/test_planter.py"

@@ -104,7 +104,8 @@ def train_here(server, profile, spec):
     out.mkdir(exist_ok=True)
     job = {
         "profile": asdict(profile), "source": str(stage(spec["scratch"], spec["source"], spec["source_sha256"])),
-        "seed": spec["seed"], "threads": spec["threads"], "budget": spec["budget"], "interim": server.interim, "checkpoint": str(out / FILE),
+        "seed": spec["seed"], "threads": spec["threads"], "budget": spec["budget"], "interim": server.interim,
+        "checkpoint": str(out / FILE),
     }  # fmt: skip
     trainer.work(job, Direct(server))
 
