@@ -20,7 +20,7 @@ research: $(VENV)/.ready  ## baseline, the candidates of experiments/, six gener
 	$(BIN)/python -m pytest $(RESEARCH) $(ARGS)
 
 # A worker per core; a file stays on one of them, and the longest begin.
-SUITE := -q -n auto --dist loadfile --no-loadscope-reorder tests/together tests/core tests/plugin
+SUITE := -q -n auto --dist loadfile --no-loadscope-reorder tests/together tests/cheaters tests/core tests/plugin
 
 test: $(VENV)/.ready  ## the whole suite: no GPU, no key, no network
 	$(BIN)/python -m coverage erase
