@@ -402,7 +402,7 @@ class Research(Measuring):
             raise InfrastructureError(f"{result.message}{last_words(result)}")
         words = str(result.outcome)
         if result.message:
-            words += f": {result.message.splitlines()[0][:200]}"
+            words += f": {result.message.splitlines()[0][:500]}"
         if done:
             words += f" (in run {done + 1})"
         state = "discard" if result.outcome is Outcome.INTEGRITY else "crash"
