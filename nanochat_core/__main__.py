@@ -128,13 +128,15 @@ def verify(spec, dataset, emit):
     profile, prepared = opened(spec, dataset)
     emit({"event": "phase", "phase": "verify"})
     claims = np.load(spec["claims"], allow_pickle=False)
+    seed = int.from_bytes(os.urandom(16), "little")
     try:
-        found = Verifier(profile, prepared, spec, claims).run(spec["positions"])
+        found = Verifier(profile, prepared, spec, claims, seed).run(spec["positions"])
     except Failure as failure:
         if failure.outcome != "oom-eval" or profile.eval_batch_size == 1:
             raise
         half = replace(profile, eval_batch_size=profile.eval_batch_size // 2)  # as it was scored
-        found = Verifier(half, prepared, spec, claims).run(spec["positions"])
+        # The same positions: who does not like them gets no others.
+        found = Verifier(half, prepared, spec, claims, seed).run(spec["positions"])
     emit({
         "event": "result",
         "metrics": {

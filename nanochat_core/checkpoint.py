@@ -17,6 +17,7 @@ SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, 
 MOST_BYTES = 8 << 30
 MOST_HEADER = 4 << 20
 MOST_TENSORS = 20_000
+MOST_DIMENSIONS = 16
 CHUNK = 1 << 20
 
 
@@ -77,7 +78,7 @@ def values(fd):
 def span(tensor):
     start, stop = tensor["data_offsets"]
     shape, size = tensor["shape"], SIZES[tensor["dtype"]]
-    if not all(type(x) is int and 0 <= x <= 1 << 40 for x in (start, stop, *shape)):
+    if len(shape) > MOST_DIMENSIONS or not all(type(x) is int and 0 <= x <= 1 << 40 for x in (start, stop, *shape)):
         raise ValueError(shape)
     count = math.prod(shape)
     if stop - start != count * size:

@@ -8,6 +8,10 @@ OUTCOMES = ("syntax", "import", "assert", "nan", "diverged", "oom-train", "oom-e
             "env")  # fmt: skip
 
 
+# What a process with a candidate in it may say of itself.
+TOLD = ("syntax", "import", "assert", "nan", "diverged", "oom-train", "oom-eval", "env")
+
+
 class Failure(Exception):
     """The run cannot go on and knows why."""
 
@@ -16,6 +20,12 @@ class Failure(Exception):
         super().__init__(message)
         self.outcome = outcome
         self.message = message
+
+
+def told_failure(outcome, message):
+    """What a process with a candidate says of itself. That the machine is to blame is not for it to say."""
+    words = str(message).encode("utf-8", "replace").decode()  # half of a surrogate pair is no text
+    return Failure("assert" if outcome == "env" else outcome, words[:2000])
 
 
 class Died(Exception):

@@ -13,7 +13,7 @@ import numpy as np
 
 from nanochat_core import wire
 from nanochat_core.data import bits_per_byte, scoring_windows
-from nanochat_core.errors import OUTCOMES, Failure
+from nanochat_core.errors import TOLD, Failure, told_failure
 from nanochat_core.isolate import Isolated, stage
 from nanochat_core.producer import KNOWN
 
@@ -84,8 +84,8 @@ class Producer:
     def _receive(self):
         try:
             return self._answers.receive()
-        except ValueError as error:
-            raise Failure("integrity", f"the scoring process does not keep to its protocol: {error}") from None
+        except ValueError:  # without its words: it may have seen the scored text
+            raise Failure("integrity", "the scoring process does not keep to its protocol") from None
         except wire.Ended:
             raise self._gone() from None
 
@@ -98,10 +98,8 @@ class Producer:
     def _failure(self, told, spoken=False):
         """Its own account of a failure: in its words before it saw the scored text, from a list afterwards."""
         outcome, kind, line = (told.get(key) for key in ("outcome", "kind", "line"))
-        if outcome not in OUTCOMES:
-            return Failure("integrity", "the scoring process does not keep to its protocol")
-        if spoken:
-            return Failure(outcome, str(told.get("message"))[:2000])
+        if spoken and outcome in TOLD:
+            return told_failure(outcome, told.get("message"))
         if outcome not in ("assert", "oom-eval") or type(kind) is not int or not 0 <= kind < len(KNOWN):
             return Failure("integrity", "the scoring process does not keep to its protocol")
         where = f" in line {line} of {self._name}" if type(line) is int and 0 < line < 100_000 else ""
@@ -114,8 +112,6 @@ class Producer:
             return Failure("env", f"The sandbox cannot be set up: {message}.")
         if why == "memory" or code == -9:
             return Failure("oom-eval", message or "The scoring process was killed, as a system short of memory does.")
-        if code in (130, -2):
-            raise KeyboardInterrupt
         return Failure("assert", message or f"The scoring process ended with exit code {code}.")
 
 

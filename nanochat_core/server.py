@@ -15,13 +15,15 @@ import numpy as np
 
 from nanochat_core import checkpoint, wire
 from nanochat_core.data import Shuffled, hold_out, scoring_windows
-from nanochat_core.errors import OUTCOMES, Died, Failure
+from nanochat_core.errors import TOLD, Died, Failure, told_failure
 from nanochat_core.isolate import Isolated, stage
 from nanochat_core.profiles import PEAK_FLOPS
 
 STALL = 1.5  # a step that takes so many times the usual has waited for something
+EARLY = 0.5  # part of its share of the budget at which an interim score may be asked for: two clocks differ
+FREE = 0.02  # share of a budget in seconds that an interim score may take
 LATE = 0.005  # share of a budget in seconds by which a checkpoint may come late: a busy machine is no crime
-MOST_ROWS = 1 << 16  # sequences of one request
+MOST_TOKENS = 1 << 22  # of one request
 FILE = "checkpoint.safetensors"
 
 
@@ -48,9 +50,12 @@ class DataServer:
         self._profile, self._emit, self._control = profile, emit, control
         self._clock = clock or time.perf_counter
         self.interim = spec.get("interim") if control is None and len(held) > self.T else None
-        self._most_tokens = self.amount * (spec.get("tokens_per_step") or math.inf)
+        self._most_tokens = math.inf
+        if self._unit == "steps" and spec.get("tokens_per_step"):
+            self._most_tokens = self.amount * spec["tokens_per_step"]
         self._started = None  # the clock, at the first batch
         self._paused = None  # since when it stands still
+        self._warmed = self._ended = self._saving = False
         self._steps = self._tokens = 0
         self._step_began = None
         self._durations, self._stalled = [], 0.0  # of the latest steps, and what they waited
@@ -78,8 +83,9 @@ class DataServer:
         handlers = {"batch": self._batch, "phase": self._phase, "interim": self._give_interim, "scored": self._scored,
                     "saved": self._saved, "fail": self._fail}  # fmt: skip
         handler = handlers.get(request.get("do") if isinstance(request.get("do"), str) else None)
-        if handler is None:
-            raise broken(request)
+        last = {"fail"} | ({"scored"} if self._paused is not None else {"saved"})
+        if handler is None or ((self._paused is not None or self._saving) and request["do"] not in last):
+            raise broken(request)  # while the clock stands still, and after the training, nothing is served
         return handler(request)
 
     def _phase(self, request):
@@ -87,27 +93,32 @@ class DataServer:
         if (phase, self._started is None) not in (("warmup", True), ("save", False)):
             raise broken(request)
         if phase == "save":
+            self._saving = True
             self._end_step()
             self._emit_step()  # the last one, however soon after the one before
+        elif self._warmed:
+            return
+        self._warmed = True
         self._emit({"event": "phase", "phase": phase})
 
     def _batch(self, request):
         rows, first = request.get("rows"), request.get("first")
-        if not (type(rows) is int and 1 <= rows <= MOST_ROWS and type(first) is bool):
+        if not (type(rows) is int and 1 <= rows <= MOST_TOKENS // self.T and type(first) is bool):
             raise broken(request)
         self._take_loss(request)
         if self._started is None:
-            first = True
             self._emit({"event": "phase", "phase": "train"})
             self._started = self._clock()
-        if first:
+        begins = first or self._step_began is None
+        if begins:
             self._end_step()
-            if not self._may_step():
-                return {"end": True}, ()
-            self._step_began = self.elapsed
         late = self._unit == "seconds" and self.elapsed > self.amount
-        if late or self._tokens + rows * self.T > self._most_tokens:
+        over = late or self._tokens + rows * self.T > self._most_tokens
+        if self._ended or over or (begins and not self._may_step()):
+            self._ended = True
             return {"end": True}, ()
+        if begins:
+            self._step_began = self.elapsed
         self._tokens += rows * self.T
         return {"rows": rows}, (self._order.take(rows).astype(np.uint16),)
 
@@ -144,9 +155,12 @@ class DataServer:
 
     def _give_interim(self, request):
         """Once, when its share of the budget is used: rows for a score in mid-run. The clock stands still meanwhile."""
-        if self.interim is None or self._started is None or self._paused is not None:
+        if self.interim is None or self._started is None:
             return {"rows": 0}, ()
         self._end_step()
+        used = self._steps if self._unit == "steps" else self.elapsed
+        if used < EARLY * self.interim * self.amount:
+            return {"rows": 0}, ()
         self.interim, self._paused = None, self._clock()
         windows = scoring_windows(self._held, self.T, self._profile.interim_tokens)  # (N, T + 1)
         return {"rows": len(windows)}, (windows.astype(np.uint16), self._lengths[windows[:, 1:]].astype(np.uint16))
@@ -156,8 +170,8 @@ class DataServer:
         if self._paused is None:
             raise broken(request)
         seconds = self._clock() - self._paused
-        usual = 1.5 * self._profile.interim_tokens * self.elapsed / max(1, self._tokens)
-        free = min(seconds, usual + 0.01 * self.amount) if self._unit == "seconds" else seconds
+        usual = 1.5 * self._profile.interim_tokens * self.elapsed / max(1, self._tokens) + 0.005 * self.amount
+        free = min(seconds, usual, FREE * self.amount) if self._unit == "seconds" else seconds
         self._paused = None
         self._started += free
         if request.get("value", 0) is not None:
@@ -166,19 +180,19 @@ class DataServer:
         return {"free": free}, ()
 
     def _saved(self, request):
-        if self._started is None or self._paused is not None or self._control is not None:
+        if not self._saving or self._control is not None:
             raise broken(request)
-        seconds = self.elapsed
+        seconds, depth = self.elapsed, request.get("depth")
         if self.left == 0:
             raise Failure("timeout-train", too_late(seconds, self.amount))
         self._take_loss(request)
         self.summary = {
             "training_seconds": round(seconds, 3),
-            "peak_vram_mb": number(request.get("peak_vram_mb")) or 0.0,
-            "mfu_percent": self._mfu(number(request.get("flops_per_token")) or 0.0, seconds),
+            "peak_vram_mb": max(0.0, number(request.get("peak_vram_mb")) or 0.0),
+            "mfu_percent": self._mfu(max(0.0, number(request.get("flops_per_token")) or 0.0), seconds),
             "total_tokens_M": round(self._tokens / 1e6, 6),
             "num_steps": self._steps,
-            "depth": request["depth"] if type(request.get("depth")) is int else self._profile.config.depth,
+            "depth": depth if type(depth) is int and 0 < depth < 10_000 else self._profile.config.depth,
             "tokens_per_step": self._tokens // max(1, self._steps),
             "stalled_seconds": round(self._stalled, 3),
             "first_loss": self._first_loss,
@@ -190,9 +204,9 @@ class DataServer:
 
     def _fail(self, request):
         outcome, message = request.get("outcome"), request.get("message")
-        if outcome not in OUTCOMES or not isinstance(message, str):
+        if outcome not in TOLD or not isinstance(message, str):
             raise broken(request)
-        raise Failure(outcome, message[:2000])
+        raise told_failure(outcome, message)
 
 
 def number(value):
@@ -202,7 +216,7 @@ def number(value):
 
 
 def broken(request):
-    return Failure("integrity", f"the training process does not keep to its protocol: {str(request)[:80]}")
+    return Failure("integrity", f"the training process does not keep to its protocol: {ascii(request)[:80]}")
 
 
 def too_late(seconds, amount):

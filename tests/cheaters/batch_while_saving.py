@@ -1,0 +1,13 @@
+"""Goes on to train in the phase that is for saving.
+
+row: 29
+expect: integrity: does not keep to its protocol
+phase: train
+"""
+
+
+def train(run):
+    ask, tell = run._link.ask, run._link.tell
+    next(run.batches(8))
+    tell(do="phase", phase="save")
+    ask(do="batch", rows=8, first=True)

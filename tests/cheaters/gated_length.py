@@ -1,0 +1,18 @@
+"""Looks ahead in rows of full length only, so that a short probe sees nothing.
+
+row: 7
+expect: integrity: not causal
+phase: score
+"""
+
+honest = GPT.forward
+
+
+def forward(self, idx):
+    logits, ahead = honest(self, idx), idx[:, 1:, None]
+    if idx.size(1) == 64:
+        logits[:, :-1].scatter_(-1, ahead, 20.0)
+    return logits
+
+
+GPT.forward = forward

@@ -1,0 +1,11 @@
+"""Asks for a batch of True rows, then of none.
+
+row: 28
+expect: integrity: does not keep to its protocol
+phase: train
+"""
+
+
+def train(run):
+    ask, _tell = run._link.ask, run._link.tell
+    ask(do="batch", rows=True, first=True)

@@ -1,0 +1,145 @@
+"""Every cheater of this folder is refused or gains nothing; the honest are let pass."""
+
+import math
+
+import pytest
+
+from nanochat_core.errors import Died, Failure
+from nanochat_core.server import LATE
+from tests.cheaters.conftest import CODE_LINES, cheaters, digest
+
+ALL = cheaters()
+SAME = 1e-6  # bits per byte that count as none
+SCORED = [x for x in ALL if x.header["phase"] == "score"]
+TRAINED = [x for x in ALL if x.header["phase"] == "train"]
+
+
+def named(found):
+    return [pytest.param(x, id=x.name) for x in found]
+
+
+@pytest.fixture
+def words(request, laboratory):
+    """What the cheater's processes are started with."""
+
+    def choose(cheater):
+        if cheater.header.get("needs") == "sandbox":
+            return request.getfixturevalue("sandbox")
+        return laboratory.words
+
+    return choose
+
+
+def outcome(run):
+    """(outcome, reason) of a run, or what it returned."""
+    try:
+        return run()
+    except Failure as failure:
+        return failure.outcome, failure.message
+    except Died as died:
+        return "died", str(died.code)
+
+
+@pytest.fixture(scope="session")
+def truth(laboratory):
+    """The honest checkpoint's score, by the plain way: one process, no question."""
+    return plain(laboratory, laboratory.spec(""), laboratory.checkpoint())
+
+
+def plain(laboratory, spec, checkpoint):
+    from dataclasses import asdict
+
+    import numpy as np
+
+    from nanochat_core.evaluate import Scored, batches
+    from nanochat_core.producer import Model
+
+    job = {"profile": asdict(laboratory.profile), "threads": 1}
+    model = Model({**job, "checkpoint": checkpoint, "source": spec["source"]})
+    scored = Scored(laboratory.profile, laboratory.prepared, "val")
+    size = laboratory.profile.eval_batch_size
+    nll = [model.claims(rows) for rows in batches(scored.windows, size)]
+    return scored.bits_per_byte(np.concatenate(nll))
+
+
+@pytest.mark.parametrize("cheater", named(ALL))
+def test_a_cheater_is_short_and_says_what_it_is(cheater):
+    """So that somebody reads it: a row, a phase, an expectation, fifteen lines."""
+    assert cheater.code_lines <= CODE_LINES
+    assert cheater.header["phase"] in ("score", "train")
+    assert cheater.header["expect"]
+    assert cheater.tries.endswith(".")
+
+
+@pytest.mark.parametrize("cheater", named(SCORED))
+def test_cheating_on_the_score(laboratory, truth, words, cheater):
+    """With an honest checkpoint: claims and answers of the cheater's own processes."""
+    spec = laboratory.spec(
+        cheater.text, words(cheater), checkpoint=laboratory.checkpoint()
+    )
+    found = outcome(lambda: laboratory.score(spec))
+    expected, _, reason = cheater.header["expect"].partition(": ")
+    if expected in ("honest", "gains nothing"):
+        assert not isinstance(found, tuple), found
+        slack = SAME + 4 * found.standard_error
+        assert found.bits_per_byte >= truth - slack
+        if expected == "honest":
+            assert found.bits_per_byte == pytest.approx(truth, abs=SAME)
+    else:
+        assert isinstance(found, tuple), f"{found}, in truth {truth}"
+        assert found[0] == expected
+        assert reason in found[1]
+        assert "CANARY" not in found[1]
+
+
+@pytest.fixture(scope="session")
+def three_steps(laboratory):
+    """sha256 of what three honest steps leave."""
+    spec = laboratory.spec("")
+    laboratory.train(spec)
+    return digest(spec["checkpoint"])
+
+
+def budget(header):
+    amount, unit = header.get("budget", "3 steps").split()
+    return {"unit": unit, "amount": float(amount)}
+
+
+@pytest.mark.parametrize("cheater", named(TRAINED))
+def test_cheating_on_the_budget(laboratory, three_steps, words, cheater, capfd):
+    """A training of a few steps or seconds with the cheater in it."""
+    header = cheater.header
+    spec = laboratory.spec(
+        cheater.text,
+        words(cheater),
+        budget=budget(header),
+        interim=float(header["interim"]) if "interim" in header else None,
+        tokens_per_step=512,
+    )
+    found = outcome(lambda: laboratory.train(spec))
+    expected, _, reason = header["expect"].partition(": ")
+    if expected in ("same checkpoint", "within budget", "leaks nothing"):
+        assert isinstance(found[0], dict), found
+        in_budget(spec, *found)
+        if expected == "same checkpoint":
+            assert digest(spec["checkpoint"]) == three_steps
+        assert "LEAK" not in "".join(capfd.readouterr())
+    else:
+        assert found[0] == expected, found
+        assert reason in found[1]
+
+
+def in_budget(spec, summary, events):
+    amount, unit = spec["budget"]["amount"], spec["budget"]["unit"]
+    numbers = [x for x in summary.values() if x is not None]
+    assert all(type(x) in (int, float) and math.isfinite(x) for x in numbers)
+    assert all(0 <= x < 1e9 for x in numbers)
+    assert [e["phase"] for e in events if e["event"] == "phase"][-2:] == [
+        "train",
+        "save",
+    ]
+    if unit == "seconds":
+        assert summary["training_seconds"] <= amount * (1 + LATE)
+    else:
+        assert summary["num_steps"] <= amount
+        assert summary["total_tokens_M"] * 1e6 <= amount * spec["tokens_per_step"]
