@@ -122,11 +122,9 @@ class Verifier:
             raise Failure("integrity", self._reason(drawn, differences, wrong))
         mean, error = differences.mean(), differences.std() / math.sqrt(differences.size)
         if abs(mean) > max(4 * error, BIAS):
-            raise Failure(
-                "integrity",
-                f"claims are off by {mean:+.4f} nats on average over {differences.size} positions, though none by more "
-                f"than {TOLERANCE:g}: {self._cause(drawn, np.abs(differences) >= np.median(np.abs(differences)))}",
-            )
+            what, look_at = self._cause(drawn, np.abs(differences) >= np.median(np.abs(differences)))
+            off = f"claims are off by {mean:+.4f} nats on average over {differences.size} positions"
+            raise Failure("integrity", f"{what} ({off}, though none by more than {TOLERANCE:g}). {look_at}")
 
     def _refuse_if_moody(self, drawn, answers):
         """Ask for the last answers once more: another process, other neighbours, another order, another future."""
@@ -144,7 +142,8 @@ class Verifier:
     def _reason(self, drawn, differences, wrong):
         largest = np.abs(differences).max()
         many = f"{int(wrong.sum())} of {drawn.size} positions differ from the claim, by up to {largest:.2g} nats"
-        return f"{self._cause(drawn, wrong)} ({many})"
+        what, look_at = self._cause(drawn, wrong)
+        return f"{what} ({many}). {look_at}"
 
     def _cause(self, drawn, wrong):
         """Go back to where it was claimed, and change one thing: what comes after, or the rows beside."""
@@ -168,12 +167,12 @@ class Verifier:
         claims = np.array([self.claims[batch[mine], at[mine]] for batch, at, mine in found])
         as_claimed, after, beside = (change(which) for which in ("nothing", "after", "beside"))
         if (np.abs(after - as_claimed) > TOLERANCE / 10).any():
-            return f"not causal: logits at a position change with the tokens after it. {LOOK_AT_MASK}"
+            return "not causal: logits at a position change with the tokens after it", LOOK_AT_MASK
         if (np.abs(beside - as_claimed) > TOLERANCE / 10).any():
-            return f"rows are not independent: logits change with the other rows of the batch. {LOOK_AT_ROWS}"
+            return "rows are not independent: logits change with the other rows of the batch", LOOK_AT_ROWS
         if (np.abs(as_claimed - claims) > TOLERANCE / 10).all():
-            return f"the claimed losses are not those of the checkpoint's logits in a fresh process. {LOOK_AT_STATE}"
-        return f"not a function of the text before. {LOOK_AT_STATE}"
+            return "the claimed losses are not those of the checkpoint's logits in a fresh process", LOOK_AT_STATE
+        return "not a function of the text before", LOOK_AT_STATE
 
     def _estimate(self, drawn, differences):
         """Corrected bits per byte. Each row stands for the targets of it that count."""
