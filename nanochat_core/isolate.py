@@ -60,6 +60,8 @@ class Isolated:
         if sandbox:
             places = [word for x in (directory, *read) for word in ("--read", str(x))]
             places += ["--write", str(write)] if write else []
+            # An installed package lies where Python looks for packages, its texts with it.
+            places += ["--hide", str(HERE / "corpus")]
             places += ["--cwd", str(cwd), "--env", f"PYTHONPATH={directory}", "--report", str(report)]
             command = [*sandbox, *places, "--", *command]
         self._process = subprocess.Popen(

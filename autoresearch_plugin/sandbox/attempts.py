@@ -96,7 +96,7 @@ def _leave(ask: int, going: int) -> None:
 
 
 def _new_root() -> None:
-    mounts.new_root("/tmp", ["/usr"], [], PLAIN_DEVICES, tmp_mb=1)
+    mounts.new_root("/tmp", ["/usr"], [], [], PLAIN_DEVICES, tmp_mb=1)
     if os.getpid() != 1 or set(os.listdir("/")) != {"dev", "proc", "tmp", "usr"}:
         raise OSError(errno.ENOTSUP, "the namespaces have no effect")
 

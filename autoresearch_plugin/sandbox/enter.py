@@ -1,12 +1,13 @@
 """Starts one command inside a sandbox and watches it from outside.
 
-    python -I -S enter.py POLICY.json [--read PATH]... [--write PATH]... [--pass FD]...
-        [--cwd DIR] [--env NAME=VALUE]... [--report FD] [--wall SECONDS]
+    python -I -S enter.py POLICY.json [--read PATH]... [--write PATH]... [--hide DIR]...
+        [--pass FD]... [--cwd DIR] [--env NAME=VALUE]... [--report FD] [--wall SECONDS]
         [--grace SECONDS] -- COMMAND...
 
 POLICY.json is written by `sandbox.policy`. The command gets our stdin, stdout and
 stderr and no other descriptor but those of --pass. It may read (and execute) --read
-and change --write beside what the policy says; the paths mean the same inside.
+and change --write beside what the policy says, without what is below --hide; the paths
+mean the same inside.
 
 The exit code is the command's, 128 + n after signal n, and 125 where the sandbox could
 not be set up: then nothing was run and stderr says why. The report, one JSON line on

@@ -91,6 +91,7 @@ class Entrance:
             self.run,
             read=[path for path in policy.read if os.path.exists(path)] + order.read,
             write=order.write,
+            hide=order.hide,
             devices=[*PLAIN_DEVICES, *policy.devices],
             tmp_mb=max(1, min(TMP_MB, memory // 2)),
         )
@@ -158,7 +159,7 @@ class Entrance:
         process = landlock.EDIT if policy.devices else landlock.LOOK
         shared = ["/dev/shm"] if policy.namespaces else []
         return [
-            *((path, landlock.READ) for path in policy.read + order.read),
+            *landlock.around(policy.read + order.read, order.hide),
             *((p, landlock.WRITE) for p in (*order.write, self.private, *shared)),
             *((path, landlock.PLAIN_DEVICE) for path in PLAIN_DEVICES),
             *((path, landlock.DEVICE) for path in policy.devices),

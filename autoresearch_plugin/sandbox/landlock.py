@@ -65,6 +65,27 @@ def restrict(rules: Iterable[tuple[str, int]]) -> int:
     return added
 
 
+def around(paths: Iterable[str], hidden: list[str]) -> list[tuple[str, int]]:
+    """Rules to read `paths` without what is `hidden` in them (real paths).
+
+    A right holds for all that lies below, and nothing takes it away again. So where
+    something is hidden, a directory may only be listed, and its other entries be read.
+    """
+    rules, waiting = [], list(paths)
+    while waiting:
+        path = waiting.pop()
+        real = os.path.realpath(path) if hidden else path
+        if real in hidden:
+            continue
+        if any(name.startswith(f"{real}/") for name in hidden):
+            rules.append((real, _READ_DIR))
+            names = [f"{real}/{name}" for name in os.listdir(real)]
+            waiting += [name for name in names if not os.path.islink(name)]
+        else:
+            rules.append((path, READ))
+    return rules
+
+
 def _add(ruleset: int, path: str, rights: int) -> bool:
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)

@@ -34,6 +34,7 @@ def new_root(
     where: str,
     read: Iterable[str],
     write: Iterable[str],
+    hide: Iterable[str],
     devices: Iterable[str],
     tmp_mb: int,
 ) -> None:
@@ -56,6 +57,10 @@ def new_root(
     binds |= dict.fromkeys(devices, MOUNT_ATTR_NOSUID)
     for path, attributes in sorted(binds.items()):  # what lies below comes later
         _bind(where, path, attributes)
+    for path in hide:
+        if os.path.isdir(where + path):
+            mount("tmpfs", where + path, "tmpfs", MS_NOSUID | MS_NODEV, "size=4k")
+            restrict_mount(where + path, MOUNT_ATTR_RDONLY)
     _proc(where + "/proc")
     enter_root(where)
     restrict_mount("/", MOUNT_ATTR_RDONLY, below=False)

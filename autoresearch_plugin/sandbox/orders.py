@@ -59,6 +59,7 @@ class Order:
         self.argv: list[str] = []
         self.read: list[str] = []
         self.write: list[str] = []
+        self.hide: list[str] = []
         self.keep: list[int] = []
         self.cwd = ""
         self.env: dict[str, str] = {}
@@ -89,6 +90,8 @@ class Order:
                 self.read.append(_own(value))
             elif name == "--write":
                 self.write.append(_own(value))
+            elif name == "--hide":
+                self.hide.append(os.path.realpath(_absolute(value)))
             elif name == "--pass":
                 self.keep.append(_open(int(value)))
             elif name == "--cwd":
