@@ -1,7 +1,7 @@
 """Draws its noise many times where it knows the target, and keeps the best draw.
 
 row: 16
-expect: integrity: on average
+expect: integrity: not causal
 phase: score
 """
 

@@ -1,7 +1,7 @@
-"""Adds noise to its claims, within tolerance, and hopes for a lucky draw.
+"""Adds noise to its claims and hopes that the positions looked at are the lucky ones.
 
 row: 12
-expect: gains nothing
+expect: integrity: not those of the checkpoint's logits
 phase: score
 """
 

@@ -1,7 +1,7 @@
-"""Adds a little noise of its own to every logit, within tolerance.
+"""Adds a little noise of its own to every logit, another one each time.
 
 row: 16
-expect: gains nothing
+expect: integrity: differ
 phase: score
 """
 

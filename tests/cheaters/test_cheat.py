@@ -1,6 +1,7 @@
 """Every cheater of this folder is refused or gains nothing; the honest are let pass."""
 
 import math
+import shutil
 
 import pytest
 
@@ -15,7 +16,13 @@ TRAINED = [x for x in ALL if x.header["phase"] == "train"]
 
 
 def named(found):
-    return [pytest.param(x, id=x.name) for x in found]
+    return [pytest.param(x, id=x.name, marks=marks(x)) for x in found]
+
+
+def marks(cheater):
+    """A hole that is known and open fails strictly: whoever closes it will notice."""
+    why = cheater.header.get("open")
+    return [pytest.mark.xfail(reason=why, raises=AssertionError)] if why else []
 
 
 @pytest.fixture
@@ -62,7 +69,50 @@ def plain(laboratory, spec, checkpoint):
     return scored.bits_per_byte(np.concatenate(nll))
 
 
-@pytest.mark.parametrize("cheater", named(ALL))
+BF16 = """
+wide = GPT.forward
+
+
+def forward(self, idx):
+    with torch.autocast("cpu", torch.bfloat16):
+        return wide(self, idx)
+
+
+GPT.forward = forward
+"""
+HONEST = {
+    "as shipped": "",
+    "bfloat16": BF16,
+    "windowed": "WINDOW_PATTERN, SHORT_WINDOW = 'SL', 0.25",
+    "no value embeddings": "has_value_embedding = lambda layer, depth: False",
+    "all value embeddings": "has_value_embedding = lambda layer, depth: True",
+}
+COMPILED = "GPT.forward = torch.compile(GPT.forward, dynamic=False)"
+
+
+@pytest.mark.parametrize("code", HONEST.values(), ids=HONEST)
+def test_no_cheat_is_let_pass(laboratory, code):
+    """And its score is that of a plain evaluation in one process, to 1e-6."""
+    pass_with_the_plain_score(laboratory, code)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("gcc"), reason="torch.compile needs a C compiler")
+def test_no_cheat_is_let_pass_when_compiled(laboratory):
+    """Kernels that another process compiled give the same numbers."""
+    spec = laboratory.spec(COMPILED, checkpoint=laboratory.checkpoint())
+    assert laboratory.score(spec).largest_difference < 1e-4
+
+
+def pass_with_the_plain_score(laboratory, code):
+    spec = laboratory.spec(code, checkpoint=laboratory.checkpoint(code))
+    found = laboratory.score(spec)
+    expected = plain(laboratory, spec, spec["checkpoint"])
+    assert found.bits_per_byte == pytest.approx(expected, abs=SAME)
+    assert found.largest_difference < 1e-4
+
+
+@pytest.mark.parametrize("cheater", ALL, ids=[x.name for x in ALL])
 def test_a_cheater_is_short_and_says_what_it_is(cheater):
     """So that somebody reads it: a row, a phase, an expectation, fifteen lines."""
     assert cheater.code_lines <= CODE_LINES
@@ -94,10 +144,10 @@ def test_cheating_on_the_score(laboratory, truth, words, cheater):
 
 @pytest.fixture(scope="session")
 def three_steps(laboratory):
-    """sha256 of what three honest steps leave."""
+    """sha256 and score of what three honest steps leave."""
     spec = laboratory.spec("")
     laboratory.train(spec)
-    return digest(spec["checkpoint"])
+    return digest(spec["checkpoint"]), laboratory.score(spec).bits_per_byte
 
 
 def budget(header):
@@ -118,11 +168,13 @@ def test_cheating_on_the_budget(laboratory, three_steps, words, cheater, capfd):
     )
     found = outcome(lambda: laboratory.train(spec))
     expected, _, reason = header["expect"].partition(": ")
-    if expected in ("same checkpoint", "within budget", "leaks nothing"):
+    if expected in ("same checkpoint", "within budget", "gains nothing"):
         assert isinstance(found[0], dict), found
         in_budget(spec, *found)
+        if expected == "gains nothing":
+            assert laboratory.score(spec).bits_per_byte >= three_steps[1] - SAME
         if expected == "same checkpoint":
-            assert digest(spec["checkpoint"]) == three_steps
+            assert digest(spec["checkpoint"]) == three_steps[0]
         assert "LEAK" not in "".join(capfd.readouterr())
     else:
         assert found[0] == expected, found
