@@ -20,8 +20,8 @@ from nanochat_core.data import scoring_windows
 from nanochat_core.errors import Failure
 from nanochat_core.evaluate import SLACK, Producer, Scored
 
-# Nats between a claim and its answer. On a CPU float32 and bf16 stay below 1e-5, for the shapes are the same; kernels of
-# a GPU may add up in another order each time. What is let pass here is what a candidate may learn from other rows.
+# Nats between a claim and its answer. On a CPU float32 and bf16 stay below 1e-5, for the shapes are the same; kernels
+# of a GPU may add up in another order each time. What is let pass here is what a candidate may learn from other rows.
 TOLERANCE = {"cpu": 2e-3, "cuda": 0.05}
 BIAS = 5e-4  # nats of mean difference that are let pass
 REPEATED = 64  # answers that are asked for twice
@@ -138,8 +138,8 @@ class Verifier:
         if apart.max() > self.tolerance:
             raise Failure(
                 "integrity",
-                f"not a function of the text before: {int((apart > self.tolerance).sum())} of {count} answers differ, by up "
-                f"to {apart.max():.2g} nats, in another order and among other rows. {LOOK_AT_STATE}",
+                f"not a function of the text before: {int((apart > self.tolerance).sum())} of {count} answers differ, by "
+                f"up to {apart.max():.2g} nats, in another order and among other rows. {LOOK_AT_STATE}",
             )
 
     def _reason(self, drawn, differences, wrong):
