@@ -138,7 +138,7 @@ class Verifier:
         if apart.max() > self.tolerance:
             raise Failure(
                 "integrity",
-                f"not a function of the text before: {int((apart > self.tolerance).sum())} of {count} answers differ, by "
+                f"not a function of the text before: {(apart > self.tolerance).sum()} of {count} answers differ, by "
                 f"up to {apart.max():.2g} nats, in another order and among other rows. {LOOK_AT_STATE}",
             )
 
