@@ -230,7 +230,9 @@ def _was_reached(peer: socket.socket) -> bool:
 def _planted() -> Iterator[Plant]:
     with ExitStack() as stack:
         made = tempfile.TemporaryDirectory(prefix="autoresearch-canary-")
-        yield Plant(Path(stack.enter_context(made)), stack)
+        plant = Plant(Path(stack.enter_context(made)), stack)
+        stack.callback(plant.traces)  # which removes what lies elsewhere
+        yield plant
 
 
 @contextmanager

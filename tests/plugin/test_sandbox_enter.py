@@ -71,7 +71,7 @@ def test_only_named_descriptors_are_passed(box):
     (a, b), (c, d) = os.pipe(), os.pipe()
     try:
         run = box.run(
-            f"import os; os.write({b}, b'hello'); print(sorted(os.listdir('/proc/self/fd'), key=int))",
+            f"import os; os.write({b}, b'hello'); print(os.listdir('/proc/self/fd'))",
             "--pass",
             str(b),
             keep=[b, d],
@@ -132,7 +132,7 @@ def test_private_directories_work_and_vanish(box):
         "    os.chdir(deep); os.mkdir('d' * 9); deep = 'd' * 9\n"
     )
     assert (run.code, run.err) == (0, "")
-    assert os.listdir(box.folder / "box") == []
+    assert list((box.folder / "box").iterdir()) == []
 
 
 @pytest.mark.parametrize("given", [True, False])
@@ -269,7 +269,7 @@ for path in glob.glob("/proc/*/environ") + glob.glob("/proc/*/cmdline"):
     look(path, lambda: open(path, "rb").read())
 for path in glob.glob("/proc/*/fd/*"):
     if path.split("/")[2] not in ("self", "thread-self", str(os.getpid())):
-        look(path, lambda: os.readlink(path).encode() and open(path, "rb", 0).read(9999))
+        look(path, lambda: open(path, "rb", 0).read(9999))
 for top in (os.environ["TMPDIR"], os.environ["HOME"], "/tmp", "/dev/shm"):
     for folder, _, names in os.walk(top):
         for name in names:
