@@ -1,5 +1,8 @@
 """What a candidate's processes may touch: held by the kernel, without root or packages.
 
+A candidate is code from somebody else, so trust sits between processes, never inside
+one. This is the wall around its processes.
+
     probe        which parts this machine allows, and so which level
     policy       writes down what a sandbox consists of: the words before a command
     canary       tries, before the first candidate, what has to be denied
@@ -10,7 +13,5 @@
     orders files processes quick attempts acts what those need
 
 The second half is imported without site-packages, by a program that has to start fast:
-standard library only, and see `quick`.
+standard library only, and see `quick`. Levels, and what they promise: SECURITY.md.
 """
-
-LEVEL = "none"  # what reports say as long as trials do not run inside it
