@@ -5,6 +5,7 @@
 Traits, applied in this order (all but `no-landlock` and `no-userns` need root):
 
     open         every user can reach this Python and the project
+    masked-proc  parts of /proc are covered, as in containers: no fresh one is allowed
     user         uid 12345, who has no passwd entry
     no-userns    the kernel allows no further user namespace
     docker       Docker's default capabilities, and its refusal of namespaces and mounts
@@ -65,6 +66,13 @@ def _closed_above(path: str) -> str:
     return next((p for p in parents if not Path(p).stat().st_mode & 1), "")
 
 
+def mask_proc() -> None:
+    """Cover a part of /proc; the kernel then mounts no other that would show it."""
+    kernel.unshare(kernel.CLONE_NEWNS)
+    kernel.mount("", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
+    kernel.mount("tmpfs", "/proc/sys", "tmpfs")
+
+
 def become_user() -> None:
     """Give up root."""
     os.setgroups([])
@@ -113,6 +121,7 @@ def forbid_landlock() -> None:
 
 TRAITS = {
     "open": open_paths,
+    "masked-proc": mask_proc,
     "user": become_user,
     "no-userns": forbid_namespaces,
     "docker": become_docker,
