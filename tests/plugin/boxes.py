@@ -107,13 +107,3 @@ class Box:
         while (left := self.survivors()) and time.monotonic() < until:
             os.sched_yield()
         return left
-
-
-def reachable_folder(path: Path) -> Path:
-    """`path` with the way to it open to other users, as a project's is."""
-    for folder in (path, *path.parents):
-        if folder.stat().st_uid == os.getuid() and folder != Path("/"):
-            mode = folder.stat().st_mode
-            if folder.name.startswith(("pytest-", "test_", "popen-")):
-                folder.chmod(mode | 0o055)
-    return path
