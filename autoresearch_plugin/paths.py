@@ -10,8 +10,6 @@ from pathlib import Path
 
 from autoresearch_plugin.errors import SettingsError
 
-GENERATED = "experiments/_generated"  # what a proposer writes; ours alone
-
 
 def state_dir(root: Path) -> Path:
     """`.autoresearch/`, made on first use, nobody else's to read, no link elsewhere."""

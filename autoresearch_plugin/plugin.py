@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from autoresearch_plugin.errors import SettingsError
-from autoresearch_plugin.paths import GENERATED
-from autoresearch_plugin.settings import OPTIONS, Settings, resolve
+from autoresearch_plugin.settings import GENERATED, OPTIONS, Settings, resolve
 
 if TYPE_CHECKING:
     from autoresearch_plugin.fixtures import Baseline, GpuBudget, TrainModule

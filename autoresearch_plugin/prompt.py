@@ -139,6 +139,8 @@ Rules:
 - One idea in each proposal, so that its result means something.
 - Only {target} can change. The data, their order, the seeds, the clock, the budget \
 and the evaluation belong to the harness; edits that reach for them are refused.
+- Weights, tables and long texts are refused: at most 2 kB in a literal, 512 numbers \
+in a list.
 - Keep the functions that the harness calls, and their arguments.
 - Changes of comments, prints, formatting or a seed alone are refused.
 - What was tried already is refused: read the list, and build on what it says.

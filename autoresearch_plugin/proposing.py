@@ -20,9 +20,10 @@ from autoresearch_plugin.errors import (
     ProposerError,
 )
 from autoresearch_plugin.judge import Verdict
-from autoresearch_plugin.paths import GENERATED, own_directory, write_new
+from autoresearch_plugin.paths import own_directory, write_new
 from autoresearch_plugin.prompt import Request, Tried
 from autoresearch_plugin.proposers import Call, Exhausted, Proposer, make
+from autoresearch_plugin.settings import GENERATED
 
 if TYPE_CHECKING:
     from autoresearch_plugin.idea import Head
@@ -374,8 +375,13 @@ def _reason(ledger: Ledger, row: Row) -> str:
     if row["evidence"] or row["state"] not in ("crash", "discard"):
         return reason
     trials = ledger.candidate_trials(row["id"])
-    if not trials or not (trials[-1]["summary"] or "evaluate" in trials[-1]["seconds"]):
-        return reason  # it ended while it trained, or before
+    last = trials[-1] if trials else {}
+    if not (
+        last.get("summary")
+        or last.get("interim")
+        or "evaluate" in last.get("seconds", ())
+    ):
+        return reason  # it ended before any score was taken
     outcome, _, words = reason.partition(":")
     name = re.match(r"\s*(\w+)", words)
     kind = getattr(builtins, name[1], None) if name else None

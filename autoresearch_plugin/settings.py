@@ -13,6 +13,7 @@ from autoresearch_plugin.errors import SettingsError
 if TYPE_CHECKING:
     from autoresearch_plugin.trial import Budget
 
+GENERATED = "experiments/_generated"  # what a proposer writes; ours alone
 DEFAULT_MAX_USD = 10.0
 CI_HOURS = 5.0
 

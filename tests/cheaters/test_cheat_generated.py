@@ -28,7 +28,7 @@ from autoresearch_plugin.candidate import (
 )
 from autoresearch_plugin.errors import InfrastructureError, PatchError, SettingsError
 from autoresearch_plugin.ledger import Ledger
-from autoresearch_plugin.paths import GENERATED
+from autoresearch_plugin.settings import GENERATED
 
 ROOT = Path(__file__).parents[2]
 CONFTEST = ROOT / "tests" / "plugin" / "conftest.py"
@@ -375,7 +375,7 @@ CACHE = """
 def test_bytecode_beside_a_generated_test_never_runs(
     project: Any, lanes: str, tmp_path: Path
 ) -> None:
-    """The __pycache__ that pytest itself would read is a stranger's; ignored."""
+    """The __pycache__ that pytest itself would read: nobody reads it."""
     mark = tmp_path / "PWNED"
     attack = CACHE.format(code=MARK.format(mark=str(mark))).strip()
     planter = project.path / "experiments/test_planter.py"

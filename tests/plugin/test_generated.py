@@ -14,7 +14,7 @@ from autoresearch_plugin import proposing
 from autoresearch_plugin.candidate import Proposal
 from autoresearch_plugin.errors import InfrastructureError
 from autoresearch_plugin.ledger import Ledger
-from autoresearch_plugin.proposing import GENERATED
+from autoresearch_plugin.settings import GENERATED
 
 BURN = Proposal.from_data(
     {"title": "burn", "edits": [{"op": "set", "knob": "LR", "value": 0.9}]}
