@@ -7,7 +7,7 @@ import pytest
 
 from nanochat_core.errors import Died, Failure
 from nanochat_core.server import LATE
-from tests.cheaters.conftest import CODE_LINES, cheaters, digest
+from tests.cheaters.conftest import CODE_LINES, HERE, cheaters, digest
 
 ALL = cheaters()
 SAME = 1e-6  # bits per byte that count as none
@@ -119,6 +119,13 @@ def test_a_cheater_is_short_and_says_what_it_is(cheater):
     assert cheater.header["phase"] in ("score", "train")
     assert cheater.header["expect"]
     assert cheater.tries.endswith(".")
+
+
+def test_the_list_of_cheaters_is_complete():
+    """README.md has a line for each, with its row and its own words."""
+    listed = (HERE / "README.md").read_text(encoding="utf-8")
+    for x in ALL:
+        assert f"| [{x.name}]({x.name}.py) | {x.header['row']} | {x.tries} |" in listed
 
 
 @pytest.mark.parametrize("cheater", named(SCORED))

@@ -6,34 +6,28 @@ phase: train
 open: nothing bounds yet what a scoring process does before its first answer
 """
 
-build, look = build_model, F.cross_entropy
+build, forward = build_model, GPT.forward
 
 
 def build_model(config):
-    model = build(config)
-    model.register_buffer("kept", torch.zeros(24, 64, dtype=torch.long))
-    model.calls, model.eval = 0, lambda: [more(model) for _ in range(60)] and model
+    (model := build(config)).register_buffer("kept", torch.zeros(24, 64).long())
     return model
 
 
-def more(model):
-    for idx in model.kept.split(8):
-        look(model(idx)[:, :-1].flatten(0, 1), idx[:, 1:].flatten()).backward()
-        with torch.no_grad():
-            [p.sub_(0.3 * p.grad) for p in model.parameters()]
-        model.zero_grad()
+def seen(self, idx):
+    self.kept = torch.cat((self.kept, idx))[-24:] if self.training else self.kept
+    return forward(self, idx)
 
 
-honest = train
+def more(self):
+    for idx in 20 * self.kept.split(8):
+        logits = forward(self, idx)[:, :-1].flatten(0, 1)
+        loss = F.cross_entropy(logits, idx[:, 1:].flatten())
+        for p, grad in zip(
+            self.parameters(), torch.autograd.grad(loss, self.parameters()), strict=True
+        ):
+            p.data -= 0.1 * grad
+    return self.train(False)
 
 
-def train(run, batches=None):
-    batches = run.batches
-    run.batches = lambda *a: (keep(run, *b) for b in batches(*a))
-    honest(run)
-
-
-def keep(run, idx, targets):
-    n = run._steps * 8
-    run._model.kept[n : n + 8] = idx
-    return idx, targets
+GPT.forward, GPT.eval = seen, more
