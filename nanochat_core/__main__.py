@@ -128,15 +128,16 @@ def verify(spec, dataset, emit):
     profile, prepared = opened(spec, dataset)
     emit({"event": "phase", "phase": "verify"})
     claims = np.load(spec["claims"], allow_pickle=False)
+    reference = np.load(spec["reference"], allow_pickle=False) if spec.get("reference") else None
     seed = int.from_bytes(os.urandom(16), "little")
     try:
-        found = Verifier(profile, prepared, spec, claims, seed).run(spec["positions"])
+        found = Verifier(profile, prepared, spec, claims, seed, reference).run(spec["positions"])
     except Failure as failure:
         if failure.outcome != "oom-eval" or profile.eval_batch_size == 1:
             raise
         half = replace(profile, eval_batch_size=profile.eval_batch_size // 2)  # as it was scored
         # The same positions: who does not like them gets no others.
-        found = Verifier(half, prepared, spec, claims, seed).run(spec["positions"])
+        found = Verifier(half, prepared, spec, claims, seed, reference).run(spec["positions"])
     emit({
         "event": "result",
         "metrics": {

@@ -226,6 +226,24 @@ def test_a_second_opinion_is_asked_for(verifier):
         verifier(answers=lambda x, rows, fake: x if fake.number == first else 1.1 * x).run(512)
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_a_rare_lie_is_found_where_most_was_gained(verifier, known):
+    """Four worst losses of 2,048 claimed away: 16 positions miss them, a look at the parent's claims does not."""
+
+    def lie(nll):
+        nll = nll.copy()
+        nll.flat[np.argsort(-nll.ravel())[:4]] = 0.01
+        return nll
+
+    found, parent = verifier(change=lie), generator(5).normal(size=(N, T)) * 0.3
+    if known:
+        found.reference = verifier().claims + parent
+        with pytest.raises(Failure, match="the claimed losses are not those"):
+            found.run(16)
+    else:
+        assert found.run(16).bits_per_byte < found.truth
+
+
 def test_answers_that_are_no_numbers_are_nan(verifier):
     """Even one logit of a token that nobody asked about."""
 
