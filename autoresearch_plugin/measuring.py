@@ -372,7 +372,9 @@ class Measuring:
                 split="test",
             )
             if sealed is not None:
-                shutil.copyfile(sealed, spec.checkpoint)  # what lies elsewhere is hidden
+                shutil.copyfile(
+                    sealed, spec.checkpoint
+                )  # what lies elsewhere is hidden
                 spec = replace(spec, phase="evaluate")
                 result = self.executor.run(
                     spec, self.device, on_event=on_event, should_stop=self.should_stop
