@@ -14,7 +14,7 @@ from typing import Any
 
 from autoresearch_plugin.errors import LedgerError
 from autoresearch_plugin.ledger.schema import MIGRATIONS, SCHEMA, VERSION
-from autoresearch_plugin.quoting import flat
+from autoresearch_plugin.quoting import visible
 
 Row = dict[str, Any]
 LINE = 2000  # characters of an event or a reason
@@ -22,7 +22,7 @@ LINE = 2000  # characters of an event or a reason
 
 def line(text: str) -> str:
     """Words, from outside perhaps, as the one line that people are shown."""
-    return flat(text)[:LINE]
+    return visible(" ".join(text[: 2 * LINE].splitlines()))[:LINE]
 
 
 class Connection:
