@@ -356,18 +356,19 @@ def test_planter(tmp_path):
 """
 MARK = "__import__('pathlib').Path({mark!r}).touch()"
 CACHE = """
-    import py_compile, importlib.util
+    import importlib.util as u, inspect, marshal, sys, pytest
+    from _pytest.assertion import rewrite
+    hashed = "source_hash" in inspect.getsource(rewrite._read_pyc)
+    (folder / "__pycache__").mkdir(exist_ok=True)
     for path in folder.glob("test_*.py"):
-        evil = tmp_path / path.name
-        evil.write_bytes(({code!r} + "\\n#").encode().ljust(path.stat().st_size, b"#"))
-        tag = "cpython-%d%d-pytest-%s" % (*__import__("sys").version_info[:2],
-                                         __import__("pytest").__version__)
-        stat = path.stat()
-        os.utime(evil, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-        for name in (f"{{path.stem}}.{{tag}}.pyc",
-                     f"{{path.stem}}.{{tag.partition('-pytest')[0]}}.pyc"):
-            (folder / "__pycache__").mkdir(exist_ok=True)
-            py_compile.compile(str(evil), str(folder / "__pycache__" / name))
+        key = (3).to_bytes(4, "little") + u.source_hash(path.read_bytes())
+        if not hashed:  # pytest before it hashed sources: their time and size
+            found = (0, int(path.stat().st_mtime), path.stat().st_size)
+            key = b"".join(x.to_bytes(4, "little") for x in found)
+        code = compile({code!r}, str(path), "exec")
+        name = path.stem + rewrite.PYC_TAIL
+        data = u.MAGIC_NUMBER + key + marshal.dumps(code)
+        (folder / "__pycache__" / name).write_bytes(data)
 """
 
 
