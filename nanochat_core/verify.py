@@ -153,11 +153,12 @@ class Verifier:
         again = self.random.permutation(np.arange(drawn.rows.shape[1])[-count:])
         rows, at = drawn.rows[-1:, again], drawn.at[-1:, again]
         apart = np.abs(self.answers(rows, at) - answers[-1:, again])
-        if apart.max() > self.tolerance:
+        many = int((apart > self.tolerance).sum())
+        if many:
             raise Failure(
                 "integrity",
-                f"not a function of the text before: {(apart > self.tolerance).sum()} of {count} answers differ, by "
-                f"up to {apart.max():.2g} nats, in another order and among other rows. {LOOK_AT_STATE}",
+                f"not a function of the text before: {many} of {count} answers differ, by up "
+                f"to {apart.max():.2g} nats, in another order and among other rows. {LOOK_AT_STATE}",
             )
 
     def _reason(self, drawn, differences, wrong):

@@ -171,8 +171,8 @@ def test_the_truth_is_let_pass(verifier):
 @pytest.mark.parametrize("share", [0.0, 0.3])
 def test_the_estimate_is_right_on_average_whatever_was_claimed(verifier, monkeypatch, share):
     """Forged claims, were they let pass: within two standard errors of the truth 93 times of 100, and unbiased."""
-    monkeypatch.setattr(Verifier, "_refuse_if_wrong", lambda *_: None)
-    monkeypatch.setattr(Verifier, "_refuse_if_moody", lambda *_: None)
+    for refusal in ("wrong", "biased", "moody"):
+        monkeypatch.setattr(Verifier, f"_refuse_if_{refusal}", lambda *_: None)
     forged = verifier(change=lambda nll: nll * np.where(generator(3).random(nll.shape) < share, 1.0, 0.4))
     off, covered = [], 0
     for seed in range(200):
