@@ -8,7 +8,6 @@ processes can work on one session and any of them may die.
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from autoresearch_plugin import candidate as candidates
-from autoresearch_plugin import comparing, judge, patch
+from autoresearch_plugin import comparing, fairness, judge, patch
 from autoresearch_plugin.audit import RUNS_MAX
 from autoresearch_plugin.errors import InfrastructureError, PatchError, SettingsError
 from autoresearch_plugin.idea import Head, Idea, Judgement
@@ -36,7 +35,6 @@ KEEP_LEASE = "keep"
 HEAD_TOP_EVERY = 15  # one more baseline run per so many screened candidates ...
 POSITIONS_TO_GO_ON = 512  # verified before another run; finds 1 % of leaks with 0.994
 POSITIONS_TO_KEEP = 2048  # before a keep; finds 0.1 % with 0.87
-OVERSPENT = 1.5  # times the baseline's CPU time, for a candidate that would be kept
 HEAD_TOP_MAX = 6  # ... up to this many (judge.md: keeps an unlucky head from stalling)
 
 
@@ -351,24 +349,14 @@ class Research(Measuring):
         return positions
 
     def _overspent(self, number: int, head: Head) -> str | None:
-        """Whether a charged candidate used far more than it was charged for: its steps
-        were cheap while their price was measured, and dear afterwards."""
-        if not (self.profile.charged and self.paired):
-            return None
-        mine, base = (
-            statistics.median(row["cpu_seconds"] for row in rows)
-            for rows in (
-                self.ledger.good_trials(number, head.id),
-                self.ledger.head_trials(head.id),
-            )
-        )
-        if mine <= OVERSPENT * base:
-            return None
-        return (
-            f"its runs used {mine:.0f} s of CPU time, the baseline's {base:.0f} s, and "
-            "were charged to cost the same: steps were dearer than the first ones, by "
-            "which their price was measured. Let every step do the same work"
-        )
+        """Whether a candidate that would be kept has computed more than it may."""
+        mine = self.ledger.good_trials(number, head.id)
+        base = self.ledger.head_trials(head.id)
+        if self.profile.charged and self.paired:
+            ratio = self.ledger.candidate(number)["ratio"] or 1.0
+            return fairness.overspent(mine, base, ratio)
+        wall = self.device.kind == "cuda"
+        return fairness.scored_long(mine, base, fairness.slowdown(mine, base), wall)
 
     def _decided(
         self, number: int, head: Head, patched: str, verdict: judge.Verdict

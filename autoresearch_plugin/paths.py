@@ -25,6 +25,11 @@ def checkpoint(root: Path, head: str, seed: int) -> Path:
     return state_dir(root) / "checkpoints" / head / f"{seed}.safetensors"
 
 
+def reference(root: Path, head: str) -> Path:
+    """Where the claims of a baseline's latest run lie, for candidates to be held to."""
+    return state_dir(root) / "claims" / f"{head}.npy"
+
+
 def forget_checkpoints(root: Path, but: str) -> None:
     """Only those of one baseline are kept: the first one of the latest session."""
     parent = state_dir(root) / "checkpoints"

@@ -228,6 +228,7 @@ class TrialSpec:
     interim: float | None = None
     sandbox: tuple[str, ...] = ()
     claims: str = ""
+    reference: str = ""
     positions: int | None = None
     tokens_per_step: float | None = None
 
@@ -244,7 +245,8 @@ class TrialResult:
     """What the harness saw of one trial.
 
     `interim` is the score in mid-run that the command told, or None; `verified` what a
-    check of the score's claims found, if there was one; `metrics` is empty unless
+    check of the score's claims found, if there was one; `scoring_cpu` the part of
+    `cpu_seconds` that the evaluation took; `metrics` is empty unless
     `outcome` is ok. `summary` holds the command's own account (steps, tokens, ...);
     `curve` pairs of (step, loss); `seconds` wall time per phase;
     `log_tail` the end of what was printed: input from outside, for humans.
@@ -260,6 +262,7 @@ class TrialResult:
     log_tail: str = ""
     interim: Mapping[str, Any] | None = None
     verified: Mapping[str, float] | None = None
+    scoring_cpu: float = 0.0
     description: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -291,6 +291,7 @@ def _merge(trained: TrialResult, scored: TrialResult) -> TrialResult:
         curve=trained.curve,
         seconds=seconds,
         cpu_seconds=trained.cpu_seconds + scored.cpu_seconds,
+        scoring_cpu=scored.cpu_seconds,
         log_tail="\n".join(filter(None, (trained.log_tail, scored.log_tail))),
     )
 

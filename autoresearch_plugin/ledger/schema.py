@@ -40,7 +40,7 @@ CREATE TABLE trials(
   state TEXT NOT NULL, owner TEXT NOT NULL, device TEXT, budget TEXT,
   started REAL NOT NULL, finished REAL, outcome TEXT, message TEXT, value REAL,
   metrics TEXT, summary TEXT, seconds TEXT, cpu_seconds REAL, curve TEXT, log TEXT,
-  interim TEXT, early TEXT, verified TEXT, sandbox TEXT);
+  interim TEXT, early TEXT, verified TEXT, sandbox TEXT, scoring_cpu REAL);
 CREATE INDEX trials_by_head ON trials(head, candidate);
 CREATE TABLE verdicts(
   id INTEGER PRIMARY KEY, candidate INTEGER NOT NULL, head TEXT NOT NULL,
@@ -78,6 +78,7 @@ ALTER TABLE trials ADD COLUMN early TEXT;
 ALTER TABLE candidates ADD COLUMN step_tokens REAL;
 ALTER TABLE trials ADD COLUMN verified TEXT;
 ALTER TABLE trials ADD COLUMN sandbox TEXT;
+ALTER TABLE trials ADD COLUMN scoring_cpu REAL;
 ALTER TABLE verdicts ADD COLUMN sandbox TEXT
 """,
 }

@@ -15,7 +15,8 @@ from autoresearch_plugin.trial import TrialResult
 _READ = (
     "id, session, head, candidate, seed_index, seed, state, owner, device, budget, "
     "started, finished, outcome, message, value, metrics, summary, seconds, "
-    "cpu_seconds, curve, interim, early, verified, sandbox"
+    "cpu_seconds, curve, interim, early, verified, sandbox, "
+    "scoring_cpu"
 )
 
 
@@ -81,12 +82,13 @@ class Trials(Connection):
         self._execute(
             "UPDATE trials SET state='done', finished=?, outcome=?, message=?, "
             "value=?, metrics=?, summary=?, seconds=?, cpu_seconds=?, curve=?, log=?, "
-            "device=?, budget=?, interim=?, early=?, verified=?, sandbox=? WHERE id=?",
+            "device=?, budget=?, interim=?, early=?, verified=?, sandbox=?, "
+            "scoring_cpu=? WHERE id=?",
             *(time.time(), str(result.outcome), result.message[:2000], value),
             *map(json.dumps, (result.metrics, result.summary, result.seconds)),
             *(result.cpu_seconds, json.dumps(result.curve[-200:]), result.log_tail),
             *(device, budget, json.dumps(result.interim), early),
-            *(json.dumps(result.verified), sandbox, trial),
+            *(json.dumps(result.verified), sandbox, result.scoring_cpu, trial),
         )
 
     def _forget_dead_trials(self, head: str) -> None:

@@ -326,7 +326,7 @@ def test_an_older_ledger_is_brought_up_to_date(project: Project) -> None:
     project.close()
     path = project.path / ".autoresearch" / "ledger.db"
     with sqlite3.connect(path) as db:
-        for column in ("interim", "early", "verified", "sandbox"):
+        for column in ("interim", "early", "verified", "sandbox", "scoring_cpu"):
             db.execute(f"ALTER TABLE trials DROP COLUMN {column}")
         db.execute("ALTER TABLE candidates DROP COLUMN step_tokens")
         db.execute("ALTER TABLE verdicts DROP COLUMN sandbox")
