@@ -197,7 +197,7 @@ class Runner:
         the first one has it say. SIGKILL goes to the group as well, which catches
         whoever forks meanwhile."""
         pids = descendants(os.getpid())
-        for pid in pids:
+        for pid in reversed(pids):  # children first: who watches them may end them
             _send(pid, number)
         if number == signal.SIGKILL or not pids:
             with contextlib.suppress(OSError):
