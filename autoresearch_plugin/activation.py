@@ -168,7 +168,7 @@ def exit_code(session: pytest.Session, state: State) -> int:
     if status == 0 and state.failures():
         status = 1
     if status == 0 and state.settings.require_keep:
-        from autoresearch_plugin.reporting import is_revoked
+        from autoresearch_plugin.auditing import is_revoked
 
         rows = research.ledger.candidates(research.session)
         kept = any(row["commit_id"] for row in rows) and not is_revoked(research)

@@ -18,7 +18,6 @@ from autoresearch_plugin.errors import InfrastructureError
 from autoresearch_plugin.judge import Verdict
 from autoresearch_plugin.measuring import last_words
 from autoresearch_plugin.paths import checkpoint
-from autoresearch_plugin.trial import Outcome
 
 if TYPE_CHECKING:
     from autoresearch_plugin.idea import Head
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from autoresearch_plugin.trial import TrialResult
 
 REVOKED = "revoked by the audit"
+UNTRUE = f"{REVOKED}, untrue claims"
 POSITIONS = 10_240  # verified of the last baseline; finds 0.02 % of leaks with 0.87
 
 
@@ -125,11 +125,11 @@ def _score(research: Research, head: Head, row: Row, todo: Plan) -> None:
     use = None if research.paired or not seal.is_file() else seal
     verified = POSITIONS if head is todo.last and number == 1 else 0
     result = research.hidden_score(head, row["seed"], use, label, verified)
-    if result.outcome is Outcome.INTEGRITY:
-        _revoke_all(research, result.message)
     if result.outcome.is_accident or (use is not None and not result.ok):
         use = None  # a seal may be damaged
-        result = research.hidden_score(head, row["seed"], use, label)
+        result = research.hidden_score(head, row["seed"], use, label, verified)
+    if "verify" in result.seconds and result.outcome.blames_candidate:
+        _revoke_all(research, f"{result.outcome}: {result.message}")
     value = result.metrics.get(research.metric)
     if value is None:
         raise _failure(label, result)
@@ -185,7 +185,7 @@ def conclude(research: Research) -> None:
     if found is None:
         return
     for row in research.ledger.candidates(research.session):
-        if row["commit_id"]:
+        if row["commit_id"] and not row["reason"].startswith(UNTRUE):
             reason = row["reason"].removeprefix(f"{REVOKED}: ")
             if found.contradicts:
                 reason = f"{REVOKED}: {reason}"
@@ -193,11 +193,21 @@ def conclude(research: Research) -> None:
 
 
 def _revoke_all(research: Research, why: str) -> None:
-    """The last baseline's score is not what it claims: no keep below it counts."""
+    """The last baseline's score is not what it claims: no keep below it counts, and
+    no later audit, which would look at other positions, takes that back."""
     for row in research.ledger.candidates(research.session):
-        if row["commit_id"] and not row["reason"].startswith(REVOKED):
-            reason = f"{REVOKED}: {why}"
+        if row["commit_id"] and not row["reason"].startswith(UNTRUE):
+            reason = f"{UNTRUE}: {why} (was: {row['reason']})"
             research.ledger.update_candidate(row["id"], reason=reason)
+
+
+def is_revoked(research: Research) -> bool:
+    """Whether the audit contradicts the session's keeps."""
+    found = outcome(research)
+    return (found is not None and found.contradicts) or any(
+        row["commit_id"] and row["reason"].startswith(UNTRUE)
+        for row in research.ledger.candidates(research.session)
+    )
 
 
 def _rows(research: Research) -> list[Row]:

@@ -315,7 +315,9 @@ def _session_to_audit(root: Path, number: int | None) -> Research:
     Raises:
         LedgerError: there is none, or it still runs.
     """
+    from autoresearch_plugin import containment
     from autoresearch_plugin.devices import discover
+    from autoresearch_plugin.paths import state_dir
     from autoresearch_plugin.session import join_session
     from autoresearch_plugin.settings import remembered
 
@@ -336,6 +338,8 @@ def _session_to_audit(root: Path, number: int | None) -> Research:
     settings = remembered(moved[-1]["settings"])
     device = discover(os.environ, settings.devices)[0]
     research = join_session(root, settings, moved[-1]["id"], device, "audit")
+    if research.executor.sandbox is not None:
+        containment.check(research.executor.sandbox, state_dir(root))
     research.heeds_stop = False
     return research
 

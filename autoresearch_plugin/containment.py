@@ -46,6 +46,20 @@ def check(sandbox: Sandbox, directory: Path) -> None:
         )
 
 
+def check_level(sandbox: Sandbox, wanted: int | None) -> None:
+    """Hold a lane to the level of its session.
+
+    Raises:
+        InfrastructureError: this process gets less.
+    """
+    if wanted is not None and sandbox.level < wanted:
+        raise InfrastructureError(
+            f"the session runs at sandbox level L{wanted}, and here is only "
+            f"{sandbox.label} ({'; '.join(sandbox.why)}). Nothing was run. Try again "
+            "when the machine is less busy, or where the session began."
+        )
+
+
 def admit(settings: Settings, sandbox: Sandbox) -> list[str]:
     """Notes for the header on a sandbox that is too weak for trust.
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from autoresearch_plugin.ledger import Row
 
 MORE = 1.5  # times what is expected: CPU time on a busy machine varies by a third
+MUCH_MORE = 2.0  # the same on the clock, which varies more
 ROOM = 3.0  # seconds beside it, of start-up
 
 
@@ -22,6 +23,12 @@ def overspent(mine: Sequence[Row], base: Sequence[Row], ratio: float) -> str | N
 
     `ratio` is the price of its step in the baseline's.
     """
+    took, before = _training(mine), _training(base)
+    if before and took > MUCH_MORE * before + ROOM:
+        return (
+            f"its trainings took {took:.0f} s, the baseline's {before:.0f} s, and were "
+            "charged to cost the same: work was done that its CPU clock does not show"
+        )
     spent, usual = _median(mine, "cpu_seconds"), _median(base, "cpu_seconds")
     if spent and usual and spent > MORE * usual:
         return (
@@ -58,6 +65,12 @@ def slowdown(mine: Sequence[Row], base: Sequence[Row]) -> float:
         for rows in (mine, base)
     ]
     return speeds[1] / speeds[0] if all(speeds) else 1.0
+
+
+def _training(rows: Sequence[Row]) -> float:
+    """Median seconds of training, by the server's clock; 0 if no run tells."""
+    known = [row["summary"].get("training_seconds") or 0.0 for row in rows]
+    return float(statistics.median(known)) if known else 0.0
 
 
 def _speeds(rows: Sequence[Row]) -> list[float]:

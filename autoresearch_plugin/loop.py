@@ -307,7 +307,8 @@ class Research(Measuring):
             row = self.ledger.start_trial(self.session, head.id, number, done)
             label = f"#{number:03d} run {done + 1} of at most {self.settings.max_runs}"
             watch = self._watch(number, head, row)
-            positions = self._positions(number, head, row)
+            foreseen: list[judge.Verdict] = []
+            positions = self._positions(number, head, row, foreseen)
             result = self.trial(
                 head, patched, row, budget, label, watch, positions=positions
             )
@@ -316,6 +317,8 @@ class Research(Measuring):
             if not result.ok:
                 return self._crash(number, head, patched, result, done)
             verdict = comparing.verdict(self, number, head)
+            if self.profile.isolates and result.verified is None:
+                verdict = foreseen[-1]  # nobody looked, since it loses: that stands
             self.tell(f"{label}: {self.value_text(result)}; {verdict.sentence}")
             if verdict.decision == "replicate":
                 verdict = self._firmer_head(number, head, done + 1, verdict)
@@ -332,15 +335,19 @@ class Research(Measuring):
             return None
         return Midway(self, number, head, row)
 
-    def _positions(self, number: int, head: Head, row: Row) -> Positions:
+    def _positions(
+        self, number: int, head: Head, row: Row, foreseen: list[judge.Verdict]
+    ) -> Positions:
         """At how many positions the claims behind a score are verified: none where they
-        lose anyway, for lies pay upwards only."""
+        lose anyway, for lies pay upwards only. The verdict that says so is `foreseen`.
+        """
 
         def positions(result: TrialResult) -> int:
             value = result.metrics.get(self.metric)
             if value is None:
                 return 0
             verdict = comparing.verdict_with(self, number, head, row, result, value)
+            foreseen.append(verdict)
             if verdict.decision == judge.DISCARD:
                 return 0
             keeps = verdict.decision == judge.KEEP or verdict.n >= judge.HEAD_MIN
@@ -361,8 +368,10 @@ class Research(Measuring):
     def _decided(
         self, number: int, head: Head, patched: str, verdict: judge.Verdict
     ) -> Judgement:
+        where = {row["sandbox"] for row in self.ledger.good_trials(number, head.id)}
+        weakest = next(filter(_is_untrusted, where), self.sandbox)
         self.ledger.add_verdict(
-            number, head.id, verdict.decision, verdict.to_data(), self.sandbox
+            number, head.id, verdict.decision, verdict.to_data(), weakest
         )
         return Judgement(
             verdict.decision, verdict.sentence, number, head, patched, verdict

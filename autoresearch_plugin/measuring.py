@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import shutil
 import statistics
 import time
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from autoresearch_plugin.settings import Settings
 
 POLL_SECONDS = 0.1
+REFERENCE_AGE = 24 * 3600.0  # seconds after which a baseline's claims are removed
 
 Positions = Callable[[TrialResult], int]
 
@@ -251,12 +253,13 @@ class Measuring:
             self.ledger.retire_head_trials(head.id, but=row["id"])
         return result
 
-    def _step_tokens(self, row: Row) -> float | None:
+    def _step_tokens(self, head: Head, candidate: int | None) -> float | None:
         """Tokens of a candidate's step when its price was measured: it pays for more
-        steps, not for larger ones."""
-        if row["candidate"] is None:
+        steps, not for larger ones; and so it stays when it is a baseline."""
+        number = candidate or self.ledger.head(head.id)["inherits"]
+        if number is None:
             return None
-        tokens: float | None = self.ledger.candidate(row["candidate"])["step_tokens"]
+        tokens: float | None = self.ledger.candidate(number)["step_tokens"]
         return tokens
 
     def _waited(self, head: Head, result: TrialResult) -> str | None:
@@ -302,7 +305,7 @@ class Measuring:
                 trial_id=f"t{row['id']:06d}",
                 limits=limits,
                 interim=early.AT if scored and midway.wanted(self) else None,
-                tokens_per_step=self._step_tokens(row),
+                tokens_per_step=self._step_tokens(head, row["candidate"]),
             )
             if spec.interim is not None:  # its clock stands still, ours does not
                 extra = limits["train"] + limits.get("evaluate", 0.0)
@@ -327,15 +330,16 @@ class Measuring:
             return result
 
     def _refer_to(self, head: Head, claims: Path) -> None:
-        """Keep a baseline's claims: a rare lie pays where it claims much less. Only
-        those of one baseline are kept, for on a GPU they are large."""
+        """Keep a baseline's claims for a day: a rare lie pays where it claims much
+        less. On a GPU they are large."""
         path = reference(self.root, head.id)
         with contextlib.suppress(OSError):
             path.parent.mkdir(exist_ok=True)
-            shutil.copyfile(claims, path.with_suffix(".part"))
-            path.with_suffix(".part").replace(path)
-            for other in path.parent.glob("*.npy"):
-                if other != path:
+            part = path.with_suffix(f".{os.getpid()}.part")  # lanes share the head
+            shutil.copyfile(claims, part)
+            part.replace(path)
+            for other in path.parent.iterdir():
+                if time.time() - other.stat().st_mtime > REFERENCE_AGE:
                     other.unlink()
 
     def _verified(
@@ -356,11 +360,16 @@ class Measuring:
             should_stop=self.should_stop,
         )
         seconds = {**result.seconds, "verify": found.wall_seconds}
-        cpu = result.cpu_seconds
-        if not found.ok:
-            return replace(found, seconds=seconds, cpu_seconds=cpu, log_tail="")
-        value = found.metrics.get(self.metric, result.metrics.get(self.metric))
-        metrics = {**result.metrics, self.metric: value or 0.0}
+        value = found.metrics.get(self.metric)
+        outcome, message = found.outcome, found.message
+        if found.ok and value is None:
+            outcome = Outcome.ERROR
+            message = f"`verify` reported no metric {self.metric!r}"
+        if value is None:
+            return replace(
+                result, outcome=outcome, message=message, metrics={}, seconds=seconds
+            )
+        metrics = {**result.metrics, self.metric: value}
         return replace(result, metrics=metrics, verified=found.metrics, seconds=seconds)
 
     def hidden_score(
@@ -387,6 +396,7 @@ class Measuring:
                 trial_id="audit",
                 limits=limits,
                 split="test",
+                tokens_per_step=self._step_tokens(head, None),
             )
             if sealed is not None:
                 shutil.copyfile(

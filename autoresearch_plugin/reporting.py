@@ -229,17 +229,15 @@ def write_files(state: State) -> None:
 def write_reports(research: Research, directory: Path) -> None:
     """The same for a session that is not running: an audit may revoke its keeps."""
     rows = research.ledger.candidates(research.session)
-    kept = [] if is_revoked(research) else [row for row in rows if row["commit_id"]]
+    kept = (
+        []
+        if auditing.is_revoked(research)
+        else [row for row in rows if row["commit_id"]]
+    )
     cases = [_case(research, row) for row in kept]
     _write(directory / "kept.xml", kept_xml.render(cases))
     table = results_tsv.render(result_rows(research), research.metric)
     _write(directory / "results.tsv", table)
-
-
-def is_revoked(research: Research) -> bool:
-    """Whether an audit contradicts what this session kept."""
-    found = auditing.outcome(research)
-    return found is not None and found.contradicts
 
 
 def _write(path: Path, text: str) -> None:
@@ -291,7 +289,7 @@ def result_rows(research: Research) -> Iterator[results_tsv.Row]:
     ledger = research.ledger
     first = ledger.session(research.session)["first_head"]
     head = ledger.head(first)
-    revoked = is_revoked(research)
+    revoked = auditing.is_revoked(research)
     base = ledger.head_trials(first)
     if base:
         yield results_tsv.Row(
@@ -374,6 +372,7 @@ def collect_facts(state: State) -> closing.Facts:
         devices=f"{lanes} x {research.device.name}",
         rule=research.settings.rule,
         sandbox=research.sandbox,
+        revoked=auditing.is_revoked(research),
         metric=research.metric,
         kept=[_kept_line(row) for row in rows if row["commit_id"]],
         pruned=_pruned(rows),

@@ -136,6 +136,7 @@ def join_session(
     repository = Repository(root, settings.target)
     executor = LocalExecutor(settings.command, root)
     executor.sandbox, executor.isolates = containment.choose(settings), profile.isolates
+    containment.check_level(executor.sandbox, json.loads(row["profile"]).get("sandbox"))
     return Research(
         root=root,
         settings=replace(settings, tag=row["tag"]),
@@ -204,7 +205,8 @@ def describe(
 def _enter(research: Research, source: str, commit: str | None) -> list[str]:
     """Record what is measured and against what; what changed since last time."""
     ledger, profile = research.ledger, research.profile
-    ledger.set_profile(research.session, asdict(profile))
+    level = research.executor.sandbox.level if research.executor.sandbox else 0
+    ledger.set_profile(research.session, {**asdict(profile), "sandbox": level})
     parts = fingerprint.parts(
         profile, research.budget, research.settings.command, research.device.name
     )

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from nanochat_core.errors import Failure
 
-SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
-         "F8_E4M3": 1, "F8_E5M2": 1}  # fmt: skip
+SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2,
+         "U8": 1, "BOOL": 1, "C64": 8, "F8_E4M3": 1, "F8_E5M2": 1}  # fmt: skip
 MOST_BYTES = 8 << 30
 MOST_HEADER = 4 << 20
 MOST_TENSORS = 20_000

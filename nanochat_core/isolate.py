@@ -55,14 +55,18 @@ class Isolated:
         path.write_text(json.dumps(job), encoding="utf-8")
         command = [sys.executable, "-P", "-m", f"{HERE.name}.{module}", str(path)]
         self._sandbox, self._last = bool(sandbox), None
+        self.proven_dead = not sandbox  # without one nothing is promised
         self._report, report = os.pipe()
         cwd = write or directory
+        # A user's own site-packages would move with HOME.
+        libraries = [x for x in sys.path if x.endswith(("site-packages", "dist-packages"))]
+        python_path = os.pathsep.join([str(directory), *libraries])
         if sandbox:
             places = [word for x in (directory, *read) for word in ("--read", str(x))]
             places += ["--write", str(write)] if write else []
             # An installed package lies where Python looks for packages, its texts with it.
             places += ["--hide", str(HERE / "corpus")]
-            places += ["--cwd", str(cwd), "--env", f"PYTHONPATH={directory}", "--report", str(report)]
+            places += ["--cwd", str(cwd), "--env", f"PYTHONPATH={python_path}", "--report", str(report)]
             command = [*sandbox, *places, "--", *command]
         self._process = subprocess.Popen(
             command,
@@ -70,7 +74,7 @@ class Isolated:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if quiet else None,
             cwd=None if sandbox else cwd,
-            env={**os.environ, "PYTHONPATH": str(directory)},
+            env={**os.environ, "PYTHONPATH": python_path},
             pass_fds=(report,) if sandbox else (),
         )
         os.close(report)
@@ -112,6 +116,7 @@ class Isolated:
             os.set_blocking(self._report, False)
             told = json.loads(os.read(self._report, 65_536))
             self._last = told["exit"], told["message"], told["why"]
+            self.proven_dead = not told["left"]
         except (OSError, ValueError, KeyError, TypeError):
             pass
         return self._last

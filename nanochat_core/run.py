@@ -214,6 +214,7 @@ class Run:
             raise Failure("env", f"The checkpoint cannot be written: {error.strerror or error}.") from None
         self._saved = True
         self._link.tell(do="saved", loss=self._loss, **self._facts(model))
+        self._link.finish()
 
     def check_saved(self):
         """Called when train(run) has returned."""

@@ -262,6 +262,8 @@ def start(server, profile, spec):
             code, message, why = trainer.wait()
             raise ended(code, message, why) from None
         trainer.end()
+        if not trainer.proven_dead:
+            raise Failure("integrity", "processes of the training outlived it, so its checkpoint is not sealed")
 
 
 def ended(code, message, why):

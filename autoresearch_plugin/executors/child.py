@@ -262,9 +262,15 @@ def _write_spec(spec: TrialSpec, events: int, control: int | None) -> Path:
     return path
 
 
+def beside(scratch: Path) -> Path:
+    """Where our own files for a trial lie."""
+    return scratch.with_name(f"{scratch.name}.harness")
+
+
 def private_directory(spec: TrialSpec) -> Path:
-    """Our corner of the trial's scratch: specs, temporary files, compile caches."""
-    path = Path(spec.scratch) / ".harness"
+    """Our corner beside the trial's scratch, where no candidate writes: specs,
+    policies, temporary files, compile caches."""
+    path = beside(Path(spec.scratch))
     with writing(path):
         path.mkdir(mode=0o700, exist_ok=True)
         (path / "tmp").mkdir(exist_ok=True)

@@ -27,6 +27,7 @@ from autoresearch_plugin.executors import pace
 from autoresearch_plugin.executors.child import (
     Child,
     Launch,
+    beside,
     memory_mb,
     private_directory,
     writing,
@@ -197,6 +198,8 @@ class LocalExecutor:
         """What stands before a command with a candidate in it; nothing else has one."""
         if self.sandbox is None or spec.phase == "describe":
             return []
+        if not sys.platform.startswith("linux"):
+            return []  # level 0 without its program, which needs Linux' /proc
         gpus = [device.id] if device.kind == "cuda" else []
         memory = memory_mb()
         return policy.prefix(
@@ -318,6 +321,7 @@ def scratch_dir(root: Path) -> Iterator[Path]:
             yield path
     finally:
         _remove(path)
+        _remove(beside(path))
 
 
 def _remove_stale(parent: Path) -> None:

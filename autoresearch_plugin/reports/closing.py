@@ -53,6 +53,7 @@ class Facts:
     reason: str
     sandbox: str = "none"
     first_commit: str = ""
+    revoked: bool = False
     audit: Audit | None = None
     not_audited: str = ""
     audit_seconds: float = 0.0
@@ -71,7 +72,7 @@ class Facts:
 
 def lines(facts: Facts) -> Iterator[str]:
     """The closing screen, one line at a time; each ends in something to do or know."""
-    revoked = facts.audit is not None and facts.audit.contradicts
+    revoked = facts.revoked or (facts.audit is not None and facts.audit.contradicts)
     word = "REVOKED" if revoked else "KEPT   "
     for keep in facts.kept:
         effect = f"{keep.effect:+.1e} ± {keep.effect_sd:.0e}"

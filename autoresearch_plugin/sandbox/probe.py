@@ -122,7 +122,9 @@ def _level(userns: bool, abi: int, seccomp: bool, uid: bool) -> int:
 
 def python_paths() -> list[str]:
     """What has to be readable for this Python to start and import."""
-    names = (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix)
+    names = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix]
+    ends = ("site-packages", "dist-packages")  # a user's own lie in the home directory
+    names += [x for x in sys.path if x.endswith(ends) and os.path.isdir(x)]
     return list(dict.fromkeys([*map(os.path.normpath, names), sys.executable]))
 
 

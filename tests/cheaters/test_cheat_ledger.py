@@ -330,7 +330,8 @@ def _dangerous_call(node: ast.Call) -> Iterator[str]:
         yield name.removeprefix("builtins.")
     if any(x.arg == "shell" for x in node.keywords) and not _says(node, "shell", False):
         yield "shell=True"
-    if any(x.arg == "allow_pickle" for x in node.keywords):  # numpy's default is False
+    pickles = any(x.arg == "allow_pickle" for x in node.keywords)
+    if pickles and not _says(node, "allow_pickle", False):
         yield "allow_pickle"
 
 

@@ -14,6 +14,8 @@ from autoresearch_plugin.fixtures import TrainModule
 from autoresearch_plugin.patch import knobs, set_knob, sha256
 from nanochat_core import profiles, target
 from nanochat_core.run import Run
+from nanochat_core.server import DataServer
+from tests.core.conftest import Direct
 
 from .conftest import ROOT, TRAIN
 
@@ -63,8 +65,9 @@ def train(prepared, tmp_path):
         path = tmp_path / "train.py"
         path.write_text(source, encoding="utf-8")
         events = []
-        run = Run(profile, prepared, {"unit": "steps", "amount": 10}, 0, tmp_path / "model.safetensors", tmp_path,
-                  events.append)  # fmt: skip
+        budget = {"unit": "steps", "amount": 10}
+        answering = DataServer(profile, prepared, {"budget": budget, "seed": 0}, events.append)
+        run = Run(profile, budget, 0, tmp_path / "model.safetensors", Direct(answering))
         run.report = lambda loss: (events.append(float(loss)), Run.report(run, loss))
         target.load(path, sha256(source)).train(run)
         run.check_saved()

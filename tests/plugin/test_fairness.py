@@ -36,6 +36,15 @@ def test_steps_that_get_dearer_are_seen() -> None:
     assert "40 s of CPU time, the baseline's 21 s" in why
 
 
+def test_work_that_the_cpu_clock_does_not_show_takes_its_time() -> None:
+    """Children that nobody waits for are lost to that clock, not to the other one."""
+    base = [run(20.0, training_seconds=15.0)] * 3
+    why = fairness.overspent([run(20.0, training_seconds=60.0)] * 3, base, 1.0)
+    assert why is not None
+    assert "its trainings took 60 s, the baseline's 15 s" in why
+    assert fairness.overspent([run(20.0, training_seconds=30.0)] * 3, base, 1.0) is None
+
+
 def test_training_while_being_loaded_is_seen() -> None:
     """Scoring takes longer than the price of its steps explains."""
     late = [run(25.0, scoring=14.0)] * 3

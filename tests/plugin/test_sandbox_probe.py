@@ -156,9 +156,10 @@ def elsewhere(traits: str, *words: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Ours, with the project to import and no bytecode left by other users."""
+    """Ours, with the project to import and no files left by other users."""
     project = str(HERE.parents[1])
-    return {**os.environ, "PYTHONPATH": project, "PYTHONDONTWRITEBYTECODE": "1"}
+    ours = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
+    return {**ours, "PYTHONPATH": project, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 TRAIN = """
