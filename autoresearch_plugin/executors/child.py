@@ -246,7 +246,7 @@ def _inside(
     places += [Path(word) for word in launch.argv[1:] if Path(word).is_absolute()]
     places = [path.resolve() for path in places if path.exists()]
     words = [word for path in places for word in ("--read", str(path))]
-    words += ["--read", spec.data_dir, "--write", spec.scratch]
+    words += ["--read", command[-1], "--read", spec.data_dir, "--write", spec.scratch]
     words += [word for fd in fds if fd is not None for word in ("--pass", str(fd))]
     words += ["--env", f"PYTHONPATH={launch.root}", "--cwd", str(launch.root)]
     return [*launch.sandbox, *words, "--", *command]
@@ -256,7 +256,8 @@ def _write_spec(spec: TrialSpec, events: int, control: int | None) -> Path:
     path = private_directory(spec) / f"{spec.phase}.json"
     with writing(path):
         path.unlink(missing_ok=True)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        # Another user may have to read it: it holds paths and numbers, no secret.
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         with os.fdopen(fd, "w", encoding="utf-8") as file:
             file.write(spec.to_json(events, control))
     return path

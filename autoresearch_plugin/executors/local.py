@@ -34,7 +34,7 @@ from autoresearch_plugin.executors.child import (
 )
 from autoresearch_plugin.executors.pace import Pace
 from autoresearch_plugin.executors.transcript import Stop
-from autoresearch_plugin.sandbox import policy
+from autoresearch_plugin.sandbox import files, policy
 from autoresearch_plugin.sandbox.environment import environment, fixed
 from autoresearch_plugin.sandbox.probe import Sandbox
 from autoresearch_plugin.trial import Outcome, TrialResult, TrialSpec
@@ -333,6 +333,9 @@ def _remove_stale(parent: Path) -> None:
 
 
 def _remove(path: Path) -> None:
+    if sys.platform.startswith("linux"):
+        files.remove(str(path))  # however deep a candidate has nested it
+        return
     shutil.rmtree(path, ignore_errors=True)
     if path.exists():
         take_back(path)

@@ -11,6 +11,7 @@ if MYPY:
     from collections.abc import Iterator
 
 SHARED = ("/tmp", "/var/tmp", "/dev/shm")
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _EMPTY_FILE = 1024  # bytes that an entry costs at least
 
 
@@ -49,30 +50,73 @@ def give(top: str, uid: int, gid: int) -> None:
 
 
 def remove(top: str) -> None:
-    """Delete a directory, however deep and whatever its modes."""
-    todo, number = [top], 0
-    while todo:
-        here = todo.pop()
-        try:
-            os.chmod(here, 0o700)
-            for name in os.listdir(here):
-                path = f"{here}/{name}"
-                if not stat.S_ISDIR(os.lstat(path).st_mode):
-                    os.unlink(path)
-                    continue
-                if here != top:  # up it goes, or paths would grow too long
-                    number += 1
-                    os.chmod(path, 0o700)
-                    os.rename(path, path := f"{top}/.{os.getpid()}-{number}")
-                todo.append(path)
-            if here != top:
-                os.rmdir(here)
-        except OSError:
-            continue
+    """Delete a directory, however deep and whatever its modes.
+
+    Down by name and up by `..`, through descriptors: whoever swaps a directory for a
+    link meanwhile leads us nowhere.
+    """
+    try:
+        here = _enter(top)
+    except OSError:
+        return
+    above: list[tuple[tuple[int, int], list[str], str]] = []
+    names = os.listdir(here)
+    try:
+        while names or above:
+            if names:
+                name = names.pop()
+                below = _unlink_or_enter(name, here)
+                if below >= 0:
+                    above.append((_identity(here), names, name))
+                    os.close(here)
+                    here, names = below, os.listdir(below)
+                continue
+            who, names, name = above.pop()
+            up = os.open("..", _DIRECTORY, dir_fd=here)
+            os.close(here)
+            here = up
+            if _identity(here) != who:
+                return
+            try:
+                os.rmdir(name, dir_fd=here)
+            except OSError:
+                continue
+    finally:
+        os.close(here)
     try:
         os.rmdir(top)
     except OSError:
         pass
+
+
+def _unlink_or_enter(name: str, where: int) -> int:
+    """A descriptor of a directory; -1 for what is gone or cannot be entered."""
+    try:
+        os.unlink(name, dir_fd=where)
+    except FileNotFoundError:
+        return -1
+    except OSError:  # a directory
+        try:
+            return _enter(name, where)
+        except OSError:
+            return -1
+    return -1
+
+
+def _enter(name: str, where: int | None = None) -> int:
+    """A descriptor of a directory that is ours to empty, not of what it links to."""
+    found = os.open(name, os.O_PATH | os.O_NOFOLLOW | _DIRECTORY, dir_fd=where)
+    here = f"/proc/self/fd/{found}"
+    try:
+        os.chmod(here, 0o700)
+        return os.open(here, _DIRECTORY)
+    finally:
+        os.close(found)
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino
 
 
 def remove_owned(uid: int) -> None:

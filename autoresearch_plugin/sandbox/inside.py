@@ -156,14 +156,15 @@ class Entrance:
     def _rules(self) -> list[tuple[str, int]]:
         policy, order = self.policy, self.order
         # CUDA names its threads through /proc/PID/task/TID/comm.
-        process = landlock.EDIT if policy.devices else landlock.LOOK
+        threads = [("/proc/self/task", landlock.EDIT)] if policy.devices else []
         shared = ["/dev/shm"] if policy.namespaces else []
         return [
             *landlock.around(policy.read + order.read, order.hide),
             *((p, landlock.WRITE) for p in (*order.write, self.private, *shared)),
             *((path, landlock.PLAIN_DEVICE) for path in PLAIN_DEVICES),
             *((path, landlock.DEVICE) for path in policy.devices),
-            ("/proc", process),
+            ("/proc", landlock.LOOK),
+            *threads,
         ]
 
     def _limit(self) -> None:

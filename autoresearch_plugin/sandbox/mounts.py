@@ -54,7 +54,8 @@ def new_root(
     read_only = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
     binds = dict.fromkeys(read, read_only)
     binds |= dict.fromkeys(write, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
-    binds |= dict.fromkeys(devices, MOUNT_ATTR_NOSUID)
+    # Read-only: nobody changes a device's own mode; it can be written to all the same.
+    binds |= dict.fromkeys(devices, MOUNT_ATTR_NOSUID | MOUNT_ATTR_RDONLY)
     for path, attributes in sorted(binds.items()):  # what lies below comes later
         _bind(where, path, attributes)
     for path in hide:
@@ -112,3 +113,7 @@ def _proc(where: str) -> None:
         mount("proc", where, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     except PermissionError:
         mount("/proc", where, flags=MS_BIND | MS_REC)
+    for name in ("sys", "sysrq-trigger", "irq", "bus", "fs"):  # the kernel's own knobs
+        if os.path.exists(here := f"{where}/{name}"):
+            mount(here, here, flags=MS_BIND | MS_REC)
+            restrict_mount(here, MOUNT_ATTR_RDONLY)

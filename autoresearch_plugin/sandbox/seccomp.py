@@ -54,6 +54,9 @@ MACHINES: dict[str, Machine] = {
         socketpair=53,
         ioctl=16,
         memfd_create=319,
+        truncate=76,
+        prlimit=302,
+        of_others="203:0 142:0 144:0 314:0 141:1 251:1",
     ),
     "aarch64": Machine(  # not run: no such machine at hand
         mark=0xC00000B7,
@@ -67,6 +70,9 @@ MACHINES: dict[str, Machine] = {
         socketpair=199,
         ioctl=29,
         memfd_create=279,
+        truncate=45,
+        prlimit=261,
+        of_others="122:0 118:0 119:0 274:0 140:1 30:1",
     ),
 }
 
@@ -96,12 +102,19 @@ def program(machine: Machine, *, mounts: bool, memfd: bool) -> list[Step]:
         verdicts |= dict.fromkeys(refused, errno.EOPNOTSUPP)
         verdicts |= dict.fromkeys(_numbers(machine.pretended, _PRETENDED), 0)
         verdicts[machine.socket] = errno.EACCES
+        verdicts[machine.truncate] = (
+            errno.EACCES
+        )  # by name; Landlock knows it from 3 on
     for number, verdict in sorted(verdicts.items()):
         steps += [(EQUAL, 0, 1, number), _error(verdict)]
     steps += _if_number(machine.clone, 0, _reject_bits(_NEW_NAMESPACES))
     for number in (machine.socket, machine.socketpair):
         steps += _if_number(number, 0, _require(_AF_UNIX))
     steps += _if_number(machine.ioctl, 1, _reject_values(_IOCTLS))
+    if not mounts:  # limits and priorities of others, who can be seen
+        steps += _if_number(machine.prlimit, 0, _require(0))
+        for number, argument in _pairs(machine.of_others):
+            steps += _if_number(number, argument, _pretend_unless(0))
     return [*steps, _allow()]
 
 
@@ -150,6 +163,14 @@ def _reject_bits(bits: int) -> list[Step]:
 
 def _require(value: int) -> list[Step]:
     return [(EQUAL, 1, 0, value), _error(errno.EACCES), _allow()]
+
+
+def _pretend_unless(value: int) -> list[Step]:
+    return [(EQUAL, 1, 0, value), _error(0), _allow()]
+
+
+def _pairs(words: str) -> list[tuple[int, int]]:
+    return [(int(a), int(b)) for a, b in (word.split(":") for word in words.split())]
 
 
 def _reject_values(values: tuple[int, ...]) -> list[Step]:

@@ -56,7 +56,7 @@ class Watcher:
 
     def run(self) -> dict[str, Any]:
         """Everything; returns the report."""
-        left: list[int] = []
+        left: list[int] = [0]  # until it is known
         try:
             self._prepare()
             self._start()
@@ -65,7 +65,7 @@ class Watcher:
             self._why, self._message, self._exit = "setup", str(error), None
         finally:
             left = self._sweep()
-            self._clean()
+            self._clean(bool(left))
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         peak = usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
         return {
@@ -80,6 +80,10 @@ class Watcher:
     # ---------------------------------------------------------------------- starting
 
     def _prepare(self) -> None:
+        box = f"{os.path.realpath(self._policy.box)}/"
+        for path in self._order.write:
+            if box.startswith(f"{os.path.realpath(path)}/"):
+                raise OrderError(f"the box lies in {path}, which may be written.")
         os.makedirs(self._run, mode=0o700)
         if self._policy.private_uid and self._may_switch():
             self._uid = users.private_uid()
@@ -276,9 +280,12 @@ class Watcher:
             finally:
                 os._exit(0)
 
-    def _clean(self) -> None:
-        """Take back what was given, and remove what is private."""
-        if self._uid is not None:
+    def _clean(self, somebody_left: bool) -> None:
+        """Take back what was given, and remove what is private.
+
+        Not while somebody lives who could put a link in the place of a directory.
+        """
+        if self._uid is not None and not somebody_left:
             for path in self._order.write:
                 try:
                     files.give(path, os.geteuid(), os.getegid())

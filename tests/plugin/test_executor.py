@@ -445,16 +445,17 @@ def test_proxies_pass_only_where_data_is_fetched():
 
 
 def test_the_spec_is_for_the_run_alone(tmp_path):
-    """Mode 0600 in a private directory of the scratch."""
+    """In a private directory beside the scratch, where no candidate writes."""
     modes = []
 
     def look(event):
-        path = tmp_path / "s" / ".harness" / "train.json"
-        modes.append((path.stat().st_mode & 0o777, json.loads(path.read_text())))
+        path = tmp_path / "s.harness" / "train.json"
+        mode = path.parent.stat().st_mode & 0o777
+        modes.append((mode, json.loads(path.read_text())))
 
     LocalExecutor(COMMAND, tmp_path).run(spec_for(tmp_path / "s"), CPU, on_event=look)
     mode, spec = modes[0]
-    assert mode == 0o600
+    assert mode == 0o700
     assert (spec["schema"], spec["phase"], spec["threads"]) == (1, "train", 1)
     assert "control_fd" not in spec
 
@@ -899,15 +900,15 @@ def test_a_spec_that_cannot_be_written_names_path_and_reason(tmp_path):
             LocalExecutor(COMMAND, tmp_path).run(spec, CPU)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    path = tmp_path / "s" / ".harness" / "train.json"
+    path = tmp_path / "s.harness" / "train.json"
     assert str(caught.value).startswith(f"cannot write {path}: File too large.")
 
 
 def test_a_private_directory_that_cannot_be_made_names_path_and_reason(tmp_path):
     """A file where it should be."""
     spec = spec_for(tmp_path / "s")
-    (tmp_path / "s" / ".harness").write_text("in the way")
-    with pytest.raises(InfrastructureError, match=r"\.harness: File exists"):
+    (tmp_path / "s.harness").write_text("in the way")
+    with pytest.raises(InfrastructureError, match=r"s\.harness: File exists"):
         LocalExecutor(COMMAND, tmp_path).run(spec, CPU)
 
 
