@@ -57,7 +57,7 @@ def become(order):
 
     os.chdir(order["cwd"])
     os.environ.update(order["env"])
-    sys.path[0] = order["env"]["PYTHONPATH"]
+    sys.path[0] = order["env"]["PYTHONPATH"].split(os.pathsep)[0]
     sys.argv = ["", *order["arguments"]]
     code = 0
     try:
@@ -95,6 +95,8 @@ def start(path, words):
         pid = int(told.readline())
         signal.signal(signal.SIGTERM, lambda *_: end(pid))
         code = int(told.readline() or -9)
+    report = {"exit": code, "why": "exit", "message": "", "left": 0}
+    os.write(int(dict(named)["--report"]), json.dumps(report).encode() + b"\n")
     if code < 0:
         signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
         os.kill(os.getpid(), -code)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -100,4 +101,7 @@ def test_nothing_planted_is_left(tmp_path):
 
     before = left()
     canary.succeeded(policy.prefix(Sandbox(0, ()), tmp_path), tmp_path)
-    assert left() <= before
+    found, patience = left() - before, time.monotonic() + 30
+    while found and time.monotonic() < patience:  # other tests plant and remove as well
+        found &= left()
+    assert not found
