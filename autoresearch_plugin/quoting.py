@@ -10,8 +10,11 @@ import json
 import re
 import unicodedata
 
-_ANSI = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])"
+ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|\x1b\][^\x07\x1b\n]{0,500}(?:\x07|\x1b\\)?"  # OSC: titles, links
+    r"|\x1b[PX^_][^\x1b\n]{0,500}(?:\x1b\\)?"  # DCS and its like
+    r"|\x1b."
 )
 _HOME = re.compile(
     r"(?:/home/|/Users/|\b[A-Za-z]:\\Users\\)[^/\\\s:'\"]+|/root(?=[/\s:'\"])"
@@ -67,7 +70,7 @@ def clean(text: str, lines: int = 60, width: int = 200) -> str:
     Escape sequences and control characters go, of a progress bar only its last state
     stays, home directories become `~` and whatever looks like a key `[key]`.
     """
-    text = _SECRET.sub("[key]", _HOME.sub("~", _ANSI.sub("", text)))
+    text = _SECRET.sub("[key]", _HOME.sub("~", ESCAPES.sub("", text)))
     kept = [_printable(_last_state(line)).rstrip() for line in text.split("\n")]
     kept = [cut(line, width) for line in kept if line]
     return "\n".join(kept[-lines:])

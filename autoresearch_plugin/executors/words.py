@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from autoresearch_plugin.quoting import visible
+from autoresearch_plugin.quoting import ESCAPES, visible
 
 LOG_LINES = 200
 LOG_WIDTH = 500  # characters of one line
@@ -22,21 +22,13 @@ def last_error(log: str) -> tuple[str, str]:
     return found[-1] if found else ("", "")
 
 
-_ESCAPES = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
-    r"|\x1b\][^\x07\x1b\n]{0,500}(?:\x07|\x1b\\)?"  # OSC: titles, links
-    r"|\x1b[PX^_][^\x1b\n]{0,500}(?:\x1b\\)?"  # DCS and its like
-    r"|\x1b."
-)
-
-
 def clean_log(data: bytes) -> str:
     """The end of an output as plain lines: no escapes, no control characters.
 
     A carriage return starts the line anew, as in a terminal, so that a progress bar
     leaves its last state alone. Long lines lose their middle, long logs their start.
     """
-    text = _ESCAPES.sub("", data.decode(errors="replace"))
+    text = ESCAPES.sub("", data.decode(errors="replace"))
     lines = [_plain(line) for line in text.split("\n")[-LOG_LINES - 1 :]]
     while lines and not lines[-1]:
         lines.pop()
@@ -60,5 +52,5 @@ def _plain(line: str) -> str:
 
 def one_line(text: str, width: int = 500) -> str:
     """Words from outside as one printable line."""
-    line = " ".join(_ESCAPES.sub("", text).split())
+    line = " ".join(ESCAPES.sub("", text).split())
     return visible(line)[:width]
