@@ -76,6 +76,12 @@ def admit(settings: Settings, sandbox: Sandbox) -> list[str]:
             "their scores are marked untrusted. Run only what you have read "
             f"(--autoresearch-allow-unsafe says so), or start in one: {CONTAINER}"
         ]
+    if not settings.allow_unsafe and settings.sandbox == "none":
+        raise SettingsError(
+            f"--autoresearch-sandbox=none, and the proposer {settings.proposer} writes "
+            "code: it could read your files and keys and choose its own score. Leave "
+            "that option out, or take the risk: --autoresearch-allow-unsafe."
+        )
     if not settings.allow_unsafe:
         raise SettingsError(
             f"the sandbox here is {sandbox.label} ({why}), and the proposer "
