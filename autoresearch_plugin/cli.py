@@ -228,7 +228,7 @@ def _brief(value: Any) -> str:
 def prompt(options: argparse.Namespace) -> Iterator[str]:
     """What the proposer would be told, from the ledger; nothing is sent."""
     from autoresearch_plugin.prompt import system_blocks, tail
-    from autoresearch_plugin.proposing import build_request
+    from autoresearch_plugin.requesting import build_request
 
     research = _last_research(options.root)
     with closing(research.ledger):

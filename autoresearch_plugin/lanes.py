@@ -27,7 +27,7 @@ from autoresearch_plugin.errors import (
     LedgerError,
     SessionStopping,
 )
-from autoresearch_plugin.proposing import check_generated
+from autoresearch_plugin.generated import check_generated
 
 if TYPE_CHECKING:
     from autoresearch_plugin.ledger import Row

@@ -28,14 +28,11 @@ from autoresearch_plugin.fixtures import (
     Result,
     TrainModule,
 )
+from autoresearch_plugin.generated import clear_generated, restore_generated
 from autoresearch_plugin.lanes import SUBJECT
 from autoresearch_plugin.outcomes import CLAIM
 from autoresearch_plugin.proposers import is_built_in
-from autoresearch_plugin.proposing import (
-    ProposerThread,
-    clear_generated,
-    restore_generated,
-)
+from autoresearch_plugin.proposing import ProposerThread
 from autoresearch_plugin.screen import Screen, plan
 from autoresearch_plugin.session import Opened, join_session, open_session
 

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from autoresearch_plugin import lanes, proposing
+from autoresearch_plugin import generated, lanes
 from autoresearch_plugin.candidate import (
     CATEGORIES,
     Proposal,
@@ -177,7 +177,7 @@ def facts(tmp_path: Path) -> Iterator[SimpleNamespace]:
     facts.profile, facts.metric = SimpleNamespace(direction="min"), "score"
     edit = {"op": "set", "knob": "LR", "value": 0.9}
     proposal = Proposal.from_data({"title": "burn", "edits": [edit]})
-    number = proposing.add_generated(facts, proposal, "scripted")  # type: ignore[arg-type]
+    number = generated.add_generated(facts, proposal, "scripted")  # type: ignore[arg-type]
     facts.path = tmp_path / GENERATED / f"test_{number:04d}_burn.py"
     facts.row = ledger.candidate(number)
     yield facts
@@ -292,10 +292,10 @@ def test_a_stranger_is_refused_by_name(
     facts: Any, plant: Callable[[Path], str]
 ) -> None:
     """Each lane asks before each test; a pipe does not make it wait."""
-    assert proposing.check_generated(facts, facts.path)
+    assert generated.check_generated(facts, facts.path)
     name = plant(facts.path.parent)
     with pytest.raises(InfrastructureError) as error:
-        proposing.check_generated(facts, facts.path)
+        generated.check_generated(facts, facts.path)
     assert f"{name} was not written by this session" in str(error.value)
 
 
@@ -310,8 +310,8 @@ def test_nothing_is_written_or_removed_through_a_link(facts: Any) -> None:
     folder.symlink_to(users)
 
     with pytest.raises(SettingsError, match="_generated is a symbolic link to"):
-        proposing.write_generated(facts.root, facts.path.name, "ours")
-    proposing.clear_generated(facts.root, {facts.path.name})
+        generated.write_generated(facts.root, facts.path.name, "ours")
+    generated.clear_generated(facts.root, {facts.path.name})
     assert [(x.name, x.read_text()) for x in users.iterdir()] == [
         (facts.path.name, "mine\n")
     ]
@@ -322,10 +322,10 @@ def test_a_temporary_name_is_not_followed(facts: Any) -> None:
     victim = facts.root / "victim"
     victim.write_text("mine")
     facts.path.with_suffix(".tmp").symlink_to(victim)
-    proposing.write_generated(facts.root, facts.path.name, facts.row["test"])
+    generated.write_generated(facts.root, facts.path.name, facts.row["test"])
 
     assert victim.read_text() == "mine"
-    assert proposing.check_generated(facts, facts.path)
+    assert generated.check_generated(facts, facts.path)
 
 
 def test_what_runs_is_the_ledgers_text_and_no_file(facts: Any) -> None:

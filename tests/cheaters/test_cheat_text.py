@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoresearch_plugin import cli, prompt, proposing
+from autoresearch_plugin import cli, prompt, requesting
 from autoresearch_plugin.executors.transcript import MAX_LOG, Transcript
 from autoresearch_plugin.executors.words import clean_log
 from autoresearch_plugin.ledger import Ledger
@@ -277,7 +277,7 @@ def test_no_word_of_scoring_reaches_a_model(
     row = ledger.start_trial(session, "head", number, 0)
     result = TrialResult(Outcome.ERROR, reason, summary=summary, seconds=seconds)
     ledger.finish_trial(row["id"], result, None, "cpu:0", "1 steps")
-    said = proposing._reason(ledger, ledger.candidate(number))
+    said = requesting._reason(ledger, ledger.candidate(number))
     ledger.close()
 
     assert said == (f"{told} (while it was scored)" if told else reason)

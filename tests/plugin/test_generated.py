@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from autoresearch_plugin import proposing
+from autoresearch_plugin import generated
 from autoresearch_plugin.candidate import Proposal
 from autoresearch_plugin.errors import InfrastructureError
 from autoresearch_plugin.ledger import Ledger
@@ -60,7 +60,7 @@ def facts(tmp_path: Path) -> Iterator[SimpleNamespace]:
     facts = SimpleNamespace(
         root=tmp_path, ledger=ledger, session=session, profile=profile, metric="score"
     )
-    number = proposing.add_generated(facts, BURN, "scripted")  # type: ignore[arg-type]
+    number = generated.add_generated(facts, BURN, "scripted")  # type: ignore[arg-type]
     facts.path = tmp_path / GENERATED / f"test_{number:04d}_burn.py"
     yield facts
     ledger.close()
@@ -70,7 +70,7 @@ def test_what_the_ledger_rendered_passes(facts: Any) -> None:
     """The file as written; __pycache__ and the .gitignore are no strangers."""
     (facts.path.parent / "__pycache__").mkdir()
 
-    assert proposing.check_generated(facts, facts.path)["title"] == "burn"
+    assert generated.check_generated(facts, facts.path)["title"] == "burn"
     assert (facts.path.parent / ".gitignore").read_text() == "*\n"
 
 
@@ -131,7 +131,7 @@ def test_anything_else_is_refused_by_name(
     words = change(facts.path)
 
     with pytest.raises(InfrastructureError) as error:
-        proposing.check_generated(facts, facts.path)
+        generated.check_generated(facts, facts.path)
     assert words in str(error.value)
 
 
@@ -139,26 +139,26 @@ def test_what_another_session_left_goes_if_it_is_ours(facts: Any) -> None:
     """A killed session's file is removed; one that was changed since then stays."""
     other = facts.ledger.start_session("research", "other", "{}")["id"]
     changed = facts.path.with_name("test_0002_burn.py")
-    proposing.add_generated(facts, BURN, "scripted")
+    generated.add_generated(facts, BURN, "scripted")
     changed.write_text("mine now\n")
     facts.session = other
-    proposing.restore_generated(facts)
+    generated.restore_generated(facts)
 
     assert [path.name for path in facts.path.parent.glob("*.py")] == [changed.name]
 
 
 def test_a_resume_finds_its_queue_again(facts: Any) -> None:
     """Queued candidates are rendered again, decided ones are not."""
-    proposing.add_generated(facts, BURN, "scripted")
+    generated.add_generated(facts, BURN, "scripted")
     facts.ledger.update_candidate(1, state="discard")
     for path in facts.path.parent.glob("*.py"):
         path.unlink()
-    proposing.restore_generated(facts)
+    generated.restore_generated(facts)
 
     names = [path.name for path in facts.path.parent.glob("*.py")]
     assert names == ["test_0002_burn.py"]
     again = facts.path.with_name(names[0])
-    assert proposing.check_generated(facts, again)["id"] == 2
+    assert generated.check_generated(facts, again)["id"] == 2
 
 
 # ------------------------------------------------------------------ at the terminal

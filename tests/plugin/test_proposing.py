@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from autoresearch_plugin import proposing
+from autoresearch_plugin import requesting
 from autoresearch_plugin.idea import Head
 from autoresearch_plugin.ledger import Ledger
 from autoresearch_plugin.trial import Estimate
@@ -248,7 +248,7 @@ def test_an_idea_that_was_never_decided_may_come_again(
         profile=SimpleNamespace(direction="min"),
         device=SimpleNamespace(name="CPU"),
     )
-    request = proposing.build_request(facts)  # type: ignore[arg-type]
+    request = requesting.build_request(facts)  # type: ignore[arg-type]
     ledger.close()
 
     assert [one.title for one in request.tried if one.title != "died"] == tried
