@@ -34,6 +34,8 @@ from autoresearch_plugin.executors.child import (
 )
 from autoresearch_plugin.executors.pace import Pace
 from autoresearch_plugin.executors.transcript import Stop
+from autoresearch_plugin.executors.vram import Meter
+from autoresearch_plugin.gpus import NvidiaDriver, Nvml
 from autoresearch_plugin.sandbox import files, policy
 from autoresearch_plugin.sandbox.environment import environment, fixed
 from autoresearch_plugin.sandbox.probe import Sandbox
@@ -71,8 +73,10 @@ class LocalExecutor:
         environ: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
         lease: Lease | None = None,
+        driver: Nvml | None = None,
     ) -> None:
         self.lease = lease
+        self._driver = driver or NvidiaDriver()
         self.sandbox: Sandbox | None = None
         self.isolates = False
         self._argv = _split(command, python)
@@ -99,15 +103,17 @@ class LocalExecutor:
         raise, and Ctrl-C, reaches the caller when the processes are gone.
         """
         check = _Check(should_stop, cpu_limit, self._clock)
+        meter = Meter(device, self._driver, self._clock)
         with self._child(spec, device, evaluates) as child:
             while not child.ended:
                 for event in child.pump(POLL):
                     if on_event:
                         on_event(event)
+                meter.look()
                 if not child.ended and (stop := check(child)):
                     child.stop(stop)
                     break
-            return child.result()
+            return _measured(child.result(), meter)
 
     def trial(
         self,
@@ -257,6 +263,13 @@ class _Check:
         return child.transcript.timeout(
             f"used {used:.1f} s of CPU time; the limit is {self._cpu_limit:.1f} s"
         )
+
+
+def _measured(result: TrialResult, meter: Meter) -> TrialResult:
+    """With the memory that the driver saw in place of the one that was claimed."""
+    if meter.peak_mb is None or not result.summary:
+        return result
+    return replace(result, summary={**result.summary, "peak_vram_mb": meter.peak_mb})
 
 
 def _one_cpu(device: Device) -> int | None:
