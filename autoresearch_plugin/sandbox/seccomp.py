@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import signal
 import struct
 from types import SimpleNamespace as Machine
 
@@ -56,6 +57,7 @@ MACHINES: dict[str, Machine] = {
         memfd_create=319,
         truncate=76,
         prlimit=302,
+        sigaction=13,
         of_others="203:0 142:0 144:0 314:0 141:1 251:1",
     ),
     "aarch64": Machine(  # not run: no such machine at hand
@@ -72,6 +74,7 @@ MACHINES: dict[str, Machine] = {
         memfd_create=279,
         truncate=45,
         prlimit=261,
+        sigaction=134,
         of_others="122:0 118:0 119:0 274:0 140:1 30:1",
     ),
 }
@@ -83,7 +86,8 @@ def program(machine: Machine, *, mounts: bool, memfd: bool) -> list[Step]:
     `mounts` says whether a mount and network namespace hides what belongs to others.
     Without it, changes of metadata, which Landlock lets through, are refused (chmod and
     utime pretend to succeed: copying and linking tools insist on them), and so is every
-    socket. `memfd` allows files in memory, which no watchdog sees.
+    socket. `memfd` allows files in memory, which no watchdog sees. What becomes of
+    SIGCHLD cannot be changed, though a try seems to succeed.
     """
     steps = [
         (LOAD, 0, 0, _ARCHITECTURE),
@@ -111,6 +115,8 @@ def program(machine: Machine, *, mounts: bool, memfd: bool) -> list[Step]:
     for number in (machine.socket, machine.socketpair):
         steps += _if_number(number, 0, _require(_AF_UNIX))
     steps += _if_number(machine.ioctl, 1, _reject_values(_IOCTLS))
+    # Who ignores SIGCHLD waits for nobody, and its children's CPU time counts nowhere.
+    steps += _if_number(machine.sigaction, 0, _pretend_change(signal.SIGCHLD))
     if not mounts:  # limits and priorities of others, who can be seen
         steps += _if_number(machine.prlimit, 0, _require(0))
         for number, argument in _pairs(machine.of_others):
@@ -167,6 +173,21 @@ def _require(value: int) -> list[Step]:
 
 def _pretend_unless(value: int) -> list[Step]:
     return [(EQUAL, 1, 0, value), _error(0), _allow()]
+
+
+def _pretend_change(number: int) -> list[Step]:
+    """On a signal and, in the next argument, the address of its new action, if any."""
+    low, high = _ARGUMENTS + 8, _ARGUMENTS + 12
+    return [
+        (EQUAL, 1, 0, number),
+        _allow(),
+        (LOAD, 0, 0, low),
+        (EQUAL, 0, 3, 0),
+        (LOAD, 0, 0, high),
+        (EQUAL, 0, 1, 0),
+        _allow(),
+        _error(0),
+    ]
 
 
 def _pairs(words: str) -> list[tuple[int, int]]:

@@ -476,6 +476,28 @@ def test_wall(box):
     assert box.survivors() == []
 
 
+HELPERS = """
+import os, signal, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for _ in range(40):
+    if not os.fork():
+        while time.process_time() < 0.025: pass
+        os._exit(0)
+    try: os.wait()
+    except ChildProcessError: pass
+"""
+
+
+def test_the_time_of_short_lived_children_counts(kind, tmp_path):
+    """Who ignores the end of its children does not have their CPU time for nothing."""
+    found = sandbox(kind)
+    if kind == "nothing":
+        pytest.skip("without seccomp a program may ignore its children")
+    run = Box(found, tmp_path).run(HELPERS)
+    assert run.code == 0, run.err
+    assert run.report["cpu"] > 0.9
+
+
 BOMBS = {
     "anonymous": "a = bytearray(400 << 20); time.sleep(60)",
     "shared": "m = mmap.mmap(-1, 400 << 20)\n"

@@ -55,6 +55,7 @@ def verdict(
     data = {0: number, 4: mark}
     for index, value in (arguments or {}).items():
         data[16 + 8 * index] = value & 0xFFFFFFFF
+        data[20 + 8 * index] = value >> 32
     accumulator = position = 0
     while True:
         code, if_true, if_false, value = steps[position]
@@ -111,6 +112,7 @@ def test_the_tables_say_what_they_mean(machine):
         assert words_as_numbers(text) == {known[name] for name in names.split()}
     for name in ("clone", "socket", "socketpair", "ioctl", "memfd_create"):
         assert getattr(table, name) == known[name]
+    assert table.sigaction == known["rt_sigaction"]
     steps = seccomp.program(table, mounts=True, memfd=True)
     for name in DENIED_EVERYWHERE.split():
         if name in known:  # an older header
@@ -151,7 +153,23 @@ def test_the_program_against_its_description(number, arguments, mounts, memfd):
         or (number == table.ioctl and low.get(1, 0) in seccomp._IOCTLS)
     ):
         expected = error(errno.EPERM)
+    elif number == table.sigaction and low.get(0, 0) == 17 and arguments.get(1, 0):
+        expected = error(0)
     assert verdict(steps, number, arguments) == expected
+
+
+@pytest.mark.parametrize("action", [1, 1 << 32, 0x7FFF12345678])
+def test_sigchld_keeps_its_action(machine, action):
+    """A new action for SIGCHLD is forgotten; asking, and other signals, pass."""
+    table = seccomp.MACHINES[machine]
+    steps = seccomp.program(table, mounts=True, memfd=True)
+
+    def change(signal, action):
+        return verdict(steps, table.sigaction, {0: signal, 1: action}, table.mark)
+
+    assert change(17, action) == error(0)
+    assert change(17, 0) == ALLOW
+    assert change(15, action) == ALLOW
 
 
 @pytest.mark.parametrize("command", seccomp._IOCTLS)
