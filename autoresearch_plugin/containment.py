@@ -35,6 +35,7 @@ def check(sandbox: Sandbox, directory: Path) -> None:
         return
     place = Path(tempfile.mkdtemp(prefix="canary-", dir=directory))
     try:
+        place.chmod(0o711)
         holes = canary.check(sandbox, place)
     finally:
         shutil.rmtree(place, ignore_errors=True)

@@ -12,28 +12,43 @@ from autoresearch_plugin.errors import SettingsError
 
 
 def state_dir(root: Path) -> Path:
-    """`.autoresearch/`, made on first use, nobody else's to read, no link elsewhere."""
+    """`.autoresearch/`, made on first use, nobody else's to list, no link elsewhere.
+
+    Other users may pass through it: the sandbox' own may have to. So everything in it
+    but `scratch` is closed.
+    """
     path = own_directory(root / ".autoresearch", alone=True)
-    if stat.S_IMODE(path.stat().st_mode) != 0o700:
-        with contextlib.suppress(PermissionError):  # another user's: not ours to mend
-            path.chmod(0o700)
+    _set_mode(path, 0o711)
     return path
+
+
+def closed_dir(root: Path, name: str) -> Path:
+    """A directory in `.autoresearch/` that no other user gets into."""
+    path = state_dir(root) / name
+    path.mkdir(mode=0o700, exist_ok=True)
+    _set_mode(path, 0o700)
+    return path
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        with contextlib.suppress(PermissionError):  # another user's: not ours to mend
+            path.chmod(mode)
 
 
 def checkpoint(root: Path, head: str, seed: int) -> Path:
     """Where a run of a session's first baseline leaves its checkpoint."""
-    return state_dir(root) / "checkpoints" / head / f"{seed}.safetensors"
+    return closed_dir(root, "checkpoints") / head / f"{seed}.safetensors"
 
 
 def reference(root: Path, head: str) -> Path:
     """Where the claims of a baseline's latest run lie, for candidates to be held to."""
-    return state_dir(root) / "claims" / f"{head}.npy"
+    return closed_dir(root, "claims") / f"{head}.npy"
 
 
 def forget_checkpoints(root: Path, but: str) -> None:
     """Only those of one baseline are kept: the first one of the latest session."""
-    parent = state_dir(root) / "checkpoints"
-    for path in parent.iterdir() if parent.is_dir() else ():
+    for path in closed_dir(root, "checkpoints").iterdir():
         if path.name != but:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -41,7 +56,7 @@ def forget_checkpoints(root: Path, but: str) -> None:
 def data_dir(root: Path) -> Path:
     """Where training commands keep prepared data."""
     path = state_dir(root) / "data"
-    path.mkdir(exist_ok=True)
+    path.mkdir(mode=0o700, exist_ok=True)
     return path
 
 

@@ -117,7 +117,8 @@ def evaluate(spec, dataset, emit):
     emit({"event": "phase", "phase": "evaluate"})
     bpb, claims = score(profile, prepared, spec, show=spec.get("events_fd") is None)
     if spec.get("claims"):
-        np.save(spec["claims"], claims.astype(np.float32))
+        with open(os.open(spec["claims"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # ours alone
+            np.save(file, claims.astype(np.float32))
     emit({"event": "result", "metrics": {"val_bpb": bpb}})
 
 

@@ -206,6 +206,8 @@ class LocalExecutor:
             return []
         if not sys.platform.startswith("linux"):
             return []  # level 0 without its program, which needs Linux' /proc
+        if self.sandbox.walks:
+            self._open_the_way(spec)
         gpus = [device.id] if device.kind == "cuda" else []
         memory = memory_mb()
         return policy.prefix(
@@ -214,6 +216,13 @@ class LocalExecutor:
             devices=gpus,
             memory_mb=SHARE_OF_MEMORY * memory if memory else None,
         )
+
+    def _open_the_way(self, spec: TrialSpec) -> None:
+        """To the files of this run, for a user of its own; to the data if it reads them
+        itself."""
+        for directory in (Path(spec.scratch), private_directory(spec)):
+            directory.chmod(0o711)
+        Path(spec.data_dir).chmod(0o700 if self.isolates else 0o755)
 
     def _environment(self, spec: TrialSpec, device: Device) -> dict[str, str]:
         private = private_directory(spec) / "tmp"
@@ -326,7 +335,8 @@ def scratch_dir(root: Path) -> Iterator[Path]:
     """
     parent = root / "scratch"
     with writing(parent):
-        parent.mkdir(parents=True, exist_ok=True)
+        parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+        parent.chmod(0o711)  # whatever the umask; its names cannot be guessed
         _remove_stale(parent)
         path = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent))
     try:

@@ -14,6 +14,7 @@ import sys
 
 from autoresearch_plugin.sandbox import files, kernel, landlock, mounts, seccomp, users
 from autoresearch_plugin.sandbox.inside import PLAIN_DEVICES
+from autoresearch_plugin.sandbox.orders import SCOPED
 from autoresearch_plugin.sandbox.quick import MYPY, dumps, loads, signal
 
 if MYPY:
@@ -37,6 +38,8 @@ def main(words: list[str]) -> int:
     for name, attempt in attempts.items():
         left_out = "uid" if name == "reachable" else name
         found[name] = "left out" if left_out in without else _in_child(attempt)
+    if "scoped" in without and isinstance(found["landlock"], int):
+        found["landlock"] = min(found["landlock"], SCOPED - 1)
     sys.stdout.write(dumps(found))
     return 0
 

@@ -56,6 +56,13 @@ class Sandbox:
         return self.level >= 2
 
     @property
+    def walks(self) -> bool:
+        """Whether candidates are another user who needs a way to their files: nothing
+        puts those into a place of their own, or does without that user."""
+        alone = UID in self.parts and NAMESPACES not in self.parts
+        return alone and self.landlock < SCOPED
+
+    @property
     def landlock(self) -> int:
         """The ABI of Landlock, 0 without it."""
         words = (part.split() for part in self.parts if part.startswith(LANDLOCK))
@@ -65,7 +72,8 @@ class Sandbox:
 def probe(without: Collection[str] = ()) -> Sandbox:
     """Try every part in a process of its own and choose the strongest level.
 
-    `without` names parts to treat as absent: userns, landlock, seccomp, uid.
+    `without` names parts to treat as absent: userns, landlock, scoped (a Landlock that
+    is older than that), seccomp, uid.
     """
     if not sys.platform.startswith("linux"):
         return Sandbox(0, (), (f"no sandbox for {sys.platform}",))
