@@ -11,7 +11,7 @@ import statistics
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.root = project_of(options.root)
+        sys.path.append(str(options.root))  # for rules and proposers as MODULE:NAME
         raw = getattr(options, "patch", False) and not sys.stdout.isatty()
         for line in options.run(options):
             _print(line if raw else visible(line))
@@ -83,7 +84,11 @@ def _parser() -> argparse.ArgumentParser:
         ("log", log, "all candidates, a line each"),
         ("show", show, "one candidate: verdict, runs, and its patch with --patch"),
         ("prompt", prompt, "print what the proposer would be told now"),
-        ("rejudge", rejudge, "how many keeps of a results.tsv are probably noise"),
+        (
+            "rejudge",
+            rejudge,
+            "judge a results.tsv or a ledger again: which keeps stand",
+        ),
         ("audit", audit, "score a session's first and last baseline on hidden text"),
         ("power", power, "how many device-hours it takes to see a gain here"),
         ("bench", bench, "measure decision rules on simulated sessions"),
@@ -101,7 +106,10 @@ def _show_arguments(verb: argparse.ArgumentParser) -> None:
 
 
 def _rejudge_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("file", type=Path, help="autoresearch's results.tsv")
+    verb.add_argument(
+        "file", type=Path, help="autoresearch's results.tsv, or a ledger.db of ours"
+    )
+    verb.add_argument("--rule", help="of a ledger: another one than it was judged by")
 
 
 def _audit_arguments(verb: argparse.ArgumentParser) -> None:
@@ -244,6 +252,14 @@ def rejudge(options: argparse.Namespace) -> Iterator[str]:
     """Judge the keeps of a finished log again."""
     from autoresearch_plugin import rejudge as again
 
+    if _is_ledger(options.file):
+        yield from _second_look(options.file, options.rule)
+        return
+    if options.rule:
+        raise SettingsError(
+            f"--rule {options.rule}: {options.file} is no ledger. A results.tsv holds "
+            "one run a candidate, which no rule but its own can judge."
+        )
     try:
         text = options.file.read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -252,6 +268,24 @@ def rejudge(options: argparse.Namespace) -> Iterator[str]:
             "results.tsv: commit, val_bpb, memory_gb, status, description."
         ) from None
     yield from again.lines(again.rejudge(again.read_log(text)))
+
+
+def _is_ledger(path: Path) -> bool:
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
+    return False
+
+
+def _second_look(path: Path, rule: str | None) -> Iterator[str]:
+    from autoresearch_plugin import second_look
+    from autoresearch_plugin.loop import load_rule
+
+    research = _last_research(project_of(path.parent))
+    with closing(research.ledger) as ledger:
+        research.fingerprint = ledger.session(research.session)["fingerprint"]
+        if rule:
+            research.rule = load_rule(rule)
+        yield from second_look.lines(research)
 
 
 def audit(options: argparse.Namespace) -> Iterator[str]:
@@ -444,7 +478,7 @@ def _last_research(root: Path) -> Any:
     row = max(sessions, key=lambda row: (row["kind"] == "research", row["id"]))
     settings = remembered(row["settings"])
     device = discover(os.environ, settings.devices)[0]
-    return join_session(root, settings, row["id"], device, "prompt")
+    return join_session(root, settings, row["id"], device, "prompt", runs=False)
 
 
 def settings_of(root: Path) -> Settings:

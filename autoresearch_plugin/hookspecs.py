@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from autoresearch_plugin.judge import Verdict
+    from autoresearch_plugin.judge import AnyRule, Verdict
 
 
 @pytest.hookspec
@@ -20,4 +20,20 @@ def pytest_autoresearch_kept(
 
         def pytest_autoresearch_kept(config, title, commit, verdict):
             post(f"kept {commit[:7]} {title}: {verdict.sentence}")
+    """
+
+
+@pytest.hookspec(firstresult=True)
+def pytest_autoresearch_rule(config: pytest.Config) -> AnyRule | None:
+    """Return the rule that decides, where --autoresearch-rule names none.
+
+    Asked once in each process; a rule is a function of `judge.Question` that returns a
+    `judge.Opinion`, with a `name` and a `version` for the verdicts. For example, to
+    demand 20 to 1 for a keep:
+
+        from dataclasses import replace
+        from autoresearch_plugin.judge import DEFAULT
+
+        def pytest_autoresearch_rule(config):
+            return replace(DEFAULT, keep_e=20, name="twenty")
     """

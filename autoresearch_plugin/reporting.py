@@ -16,6 +16,7 @@ from autoresearch_plugin import (
     auditing,
     comparing,
     containment,
+    judge,
     midway,
 )
 from autoresearch_plugin.errors import SettingsError
@@ -151,12 +152,27 @@ def header(state: State) -> Iterator[str]:
     for line in research.profile.lines:
         yield f"  {line}"
     yield (
-        f"  proposer {settings.proposer} ({source['proposer']}), rule {settings.rule} "
-        f"({source['rule']}), stop: {stop_text(state)}"
+        f"  proposer {settings.proposer} ({source['proposer']}), rule "
+        f"{rule_words(research)}, stop: {stop_text(state)}"
     )
     yield f"  {plan(research)}"
     for text in opened.notes:
         yield f"  note: {text}"
+
+
+def rule_name(research: Research) -> str:
+    """The rule as its verdicts call it; one of the user's by where it comes from."""
+    settings = research.settings
+    named = settings.sources.get("rule", "default") != "default"
+    return settings.rule if named else judge.name_of(research.rule)[0]
+
+
+def rule_words(research: Research) -> str:
+    """The rule and its source, for the header."""
+    own = research.rule is not judge.RULES.get(rule_name(research))
+    source = research.settings.sources["rule"]
+    source = "conftest.py" if own and source == "default" else source
+    return f"{rule_name(research)} ({source})"
 
 
 def stop_text(state: State) -> str:
@@ -370,7 +386,7 @@ def collect_facts(state: State) -> closing.Facts:
         tag=research.settings.tag or "",
         wall_seconds=ledger.session_seconds(session),
         devices=f"{lanes} x {research.device.name}",
-        rule=research.settings.rule,
+        rule=rule_name(research),
         sandbox=research.sandbox,
         revoked=auditing.is_revoked(research),
         metric=research.metric,

@@ -30,6 +30,7 @@ from autoresearch_plugin.settings import Settings
 from autoresearch_plugin.trial import Budget, Profile, TrialSpec
 
 if TYPE_CHECKING:
+    from autoresearch_plugin.judge import AnyRule
     from autoresearch_plugin.ledger import Row
 
 LEDGER = "ledger.db"
@@ -72,6 +73,7 @@ def open_session(
     environ: Mapping[str, str],
     kind: str,
     tell: Callable[[str], None] = lambda text: None,
+    rule: AnyRule | None = None,
 ) -> Opened:
     """Open a `research`, `plain` or `diff` session.
 
@@ -87,7 +89,7 @@ def open_session(
             f"no target {settings.target} below {root}. Name the file that candidates "
             "patch: autoresearch_target in pyproject.toml or --autoresearch-target."
         )
-    rule = load_rule(settings.rule)
+    rule = rule or load_rule(settings.rule)
     repository, notes = _repository(root, settings, kind)
     source, commit = _parent(root, settings, kind, repository, notes)
     _check_python(source, settings.target)
@@ -127,16 +129,28 @@ def open_session(
 
 
 def join_session(
-    root: Path, settings: Settings, session: int, device: Device, lane: str
+    root: Path,
+    settings: Settings,
+    session: int,
+    device: Device,
+    lane: str,
+    runs: bool = True,
+    rule: AnyRule | None = None,
 ) -> Research:
-    """A worker's hold of the session that its controller opened."""
+    """A worker's hold of the session that its controller opened.
+
+    One that `runs` nothing needs no sandbox: a ledger can be read anywhere.
+    """
     ledger = open_ledger(root)
     row = ledger.session(session)
     profile = _profile_from_json(row["profile"])
     repository = Repository(root, settings.target)
     executor = LocalExecutor(settings.command, root)
-    executor.sandbox, executor.isolates = containment.choose(settings), profile.isolates
-    containment.check_level(executor.sandbox, json.loads(row["profile"]).get("sandbox"))
+    executor.isolates = profile.isolates
+    if runs:
+        executor.sandbox = containment.choose(settings)
+        level = json.loads(row["profile"]).get("sandbox")
+        containment.check_level(executor.sandbox, level)
     return Research(
         root=root,
         settings=replace(settings, tag=row["tag"]),
@@ -146,7 +160,7 @@ def join_session(
         device=device,
         executor=executor,
         repository=repository,
-        rule=load_rule(settings.rule),
+        rule=rule or load_rule(settings.rule),
         lane=lane,
         moves_head=True,
     )

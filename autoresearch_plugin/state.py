@@ -38,6 +38,7 @@ from autoresearch_plugin.session import Opened, join_session, open_session
 
 if TYPE_CHECKING:
     from autoresearch_plugin.idea import Head, Idea, Judgement
+    from autoresearch_plugin.judge import AnyRule
     from autoresearch_plugin.loop import Research
     from autoresearch_plugin.proposers import Proposer
     from autoresearch_plugin.settings import Settings
@@ -107,7 +108,11 @@ class State:
         if self._opened is None:
             try:
                 self._opened = open_session(
-                    self.config.rootpath, self.settings, os.environ, self.kind
+                    self.config.rootpath,
+                    self.settings,
+                    os.environ,
+                    self.kind,
+                    rule=self._rule(),
                 )
             except (SettingsError, LedgerError) as error:
                 raise pytest.UsageError(str(error)) from error
@@ -125,7 +130,17 @@ class State:
             given["autoresearch_session"],
             device,
             given["workerid"],
+            rule=self._rule(),
         )
+
+    def _rule(self) -> AnyRule | None:
+        """The rule of the project's conftest.py, unless an option or ini names one."""
+        if self.settings.sources["rule"] != "default":
+            return None
+        rule: AnyRule | None = self.config.hook.pytest_autoresearch_rule(
+            config=self.config
+        )
+        return rule
 
     # --------------------------------------------------------------- candidates
 

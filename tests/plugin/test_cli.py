@@ -204,6 +204,32 @@ def test_rejudge_counts_probable_noise(tmp_path, run):
     assert any("noise" in line for line in lines)
 
 
+def test_rejudge_asks_another_rule_of_a_ledgers_runs(finished, run, monkeypatch):
+    """A rule that keeps nothing changes the keeps, and the default one changes none."""
+    ledger = str(finished.path / ".autoresearch" / "ledger.db")
+    code, lines, error = run("rejudge", ledger)
+    assert code == 0, error
+    assert lines[-1].startswith("1 of 1 keeps stand")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (finished.path / "mine.py").write_text(
+        "from autoresearch_plugin.judge import Opinion\n"
+        "def never(question): return Opinion('discard', False, False)\n"
+    )
+    code, lines, error = run("rejudge", ledger, "--rule", "mine:never")
+    assert code == 0, error
+    assert any("keep -> discard" in line for line in lines)
+    assert "nothing is kept" in lines[-1]
+
+
+def test_rejudge_of_a_log_has_no_rule(tmp_path, run):
+    """A results.tsv has one run a candidate: no rule but its own can judge it."""
+    path = tmp_path / "results.tsv"
+    path.write_text("")
+    code, lines, error = run("rejudge", str(path), "--rule", "greedy")
+    assert (code, lines) == (1, [])
+    assert "is no ledger" in error
+
+
 # --------------------------------------------------------------------------- doctor
 
 

@@ -1,0 +1,34 @@
+"""A rule of the project's own, through a hook in its conftest.py."""
+
+from __future__ import annotations
+
+import pytest
+
+RULE = """
+from dataclasses import replace
+from autoresearch_plugin.judge import DEFAULT
+
+def pytest_autoresearch_rule(config):
+    return replace(DEFAULT, keep_e=1e30, name="never", version=7)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "states", "shown"),
+    [
+        ((), {"gain": "discard"}, "rule never (conftest.py)"),
+        (
+            ("--autoresearch-rule=default",),
+            {"gain": "keep"},
+            "rule default (--autoresearch-rule)",
+        ),
+    ],
+)
+def test_a_project_may_have_a_rule_of_its_own(project, words, states, shown):
+    """The hook's rule decides in lanes as well, unless an option names one."""
+    (project.path / "conftest.py").write_text(RULE)
+    proposer = project.script(gain={"LR": 0.02})
+    project.commit()
+    ran = project.research(proposer, "-n1", *words)
+    assert project.states() == states, str(ran.stdout)
+    assert shown in str(ran.stdout)
