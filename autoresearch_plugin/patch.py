@@ -19,11 +19,14 @@ from typing import Any
 from autoresearch_plugin.errors import PatchError
 from autoresearch_plugin.syntax import (
     Definition,
+    constant,
     definition,
     indent_of,
+    is_literal,
     logical_lines,
     normalise,
     normalise_definition,
+    normalised,
     parse,
     pointless,
     split_lines,
@@ -31,8 +34,10 @@ from autoresearch_plugin.syntax import (
 )
 
 __all__ = [
+    "Change",
     "Knob",
     "apply_diff",
+    "changes",
     "define",
     "file_header",
     "knobs",
@@ -88,7 +93,7 @@ def set_knob(source: str, name: str, value: object) -> str:
     if isinstance(ast.literal_eval(node), tuple):
         value = _as_tuple(value)
     text = repr(value)
-    if not _is_literal(text):
+    if not is_literal(text):
         raise PatchError(
             f"set({name!r}, {text[:60]}): a knob takes a plain literal "
             "(number, string, bool, None, tuple or list of these)."
@@ -202,6 +207,37 @@ def knobs(source: str) -> list[Knob]:
     return found
 
 
+@dataclass(frozen=True)
+class Change:
+    """What a patch means for one knob: `LR 0.04→0.05`."""
+
+    knob: str
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        return f"{self.knob} {self.old!r}→{self.new!r}"
+
+
+def changes(old: str, new: str) -> tuple[tuple[Change, ...], bool]:
+    """The knobs that a patch gives other values, and whether that is all it does.
+
+    Raises:
+        PatchError: one of the two is not Python.
+    """
+    before, after = parse(old), parse(new)
+    was, now = _constants(before), _constants(after)
+    found = []
+    for name, (_, value) in now.items():
+        if name in was and ast.dump(was[name][1]) != ast.dump(value):
+            given = ast.literal_eval(was[name][1]), ast.literal_eval(value)
+            found.append(Change(name, *given))
+            node = was[name][0]
+            assert isinstance(node, ast.Assign | ast.AnnAssign)
+            node.value = value
+    return tuple(found), normalised(before) == normalised(after)
+
+
 def _knob(name: str, value: Any, line: int, comment: str) -> Knob:
     if match := _RANGE.search(comment):
         low, high = (_comment_literal(name, match[i]) for i in (1, 2))
@@ -262,32 +298,18 @@ def _nearest(source: str, old: str, count: int) -> str:
     return f" Nearest line: {close[0].strip()!r}." if close else ""
 
 
-def _is_literal(node: ast.expr | str) -> bool:
-    try:
-        ast.literal_eval(node)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return False
-    return True
-
-
 def _as_tuple(value: object) -> object:
     """JSON's lists as the tuples they stand for, all the way down."""
     return tuple(map(_as_tuple, value)) if isinstance(value, list | tuple) else value
 
 
 def _knob_assignments(source: str) -> dict[str, tuple[ast.stmt, ast.expr]]:
-    found: dict[str, tuple[ast.stmt, ast.expr]] = {}
-    for node in parse(source).body:
-        if isinstance(node, ast.Assign) and len(node.targets) == 1:
-            target = node.targets[0]
-        elif isinstance(node, ast.AnnAssign):
-            target = node.target
-        else:
-            continue
-        named = isinstance(target, ast.Name) and target.id.isupper()
-        if named and node.value is not None and _is_literal(node.value):
-            found[ast.unparse(target)] = (node, node.value)
-    return found
+    return _constants(parse(source))
+
+
+def _constants(tree: ast.Module) -> dict[str, tuple[ast.stmt, ast.expr]]:
+    named = [(node, constant(node)) for node in tree.body]
+    return {one[0]: (node, one[1]) for node, one in named if one and one[0].isupper()}
 
 
 def _splice(source: str, node: ast.expr, text: str) -> str:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import warnings
 
@@ -24,12 +25,56 @@ def split_lines(text: str) -> list[str]:
 
 
 def normalise(source: str) -> str:
-    """What the code *does*: its AST without docstrings, formatting and comments.
+    """What the code *does*: its AST without docstrings, formatting and comments, and
+    with neighbouring constants in the order of their names.
 
     Raises:
         PatchError: `source` is not Python.
     """
-    return ast.dump(_without_docstrings(parse(source)))
+    return normalised(parse(source))
+
+
+def normalised(tree: ast.Module) -> str:
+    """`normalise` for what `parse` gave, which it uses up."""
+    body = _constants_sorted(_without_docstrings(tree).body)
+    return ast.dump(ast.Module(body, type_ignores=[]))
+
+
+def _constants_sorted(body: list[ast.stmt]) -> list[ast.stmt]:
+    """`NAME = literal` lines that follow one another do not need their order."""
+    found: list[ast.stmt] = []
+    for named, lines in itertools.groupby(body, lambda node: bool(constant(node))):
+        run = list(lines)
+        # a stable sort: of two values for one name the later still is the last
+        found += sorted(run, key=_constant_name) if named else run
+    return found
+
+
+def constant(node: ast.stmt) -> tuple[str, ast.expr] | None:
+    """Name and value of a `NAME = literal` line; None for any other statement."""
+    if isinstance(node, ast.Assign) and len(node.targets) == 1:
+        target = node.targets[0]
+    elif isinstance(node, ast.AnnAssign):
+        target = node.target
+    else:
+        return None
+    if not isinstance(target, ast.Name) or node.value is None:
+        return None
+    return (target.id, node.value) if is_literal(node.value) else None
+
+
+def _constant_name(node: ast.stmt) -> str:
+    found = constant(node)
+    return found[0] if found else ""
+
+
+def is_literal(node: ast.expr | str) -> bool:
+    """Whether an expression is a plain literal: numbers, strings, lists of them."""
+    try:
+        ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return True
 
 
 def parse(source: str, what: str = "the patched target") -> ast.Module:
@@ -65,7 +110,7 @@ def pointless(old: str, new: str) -> str | None:
     if old == new:
         return "the patched target equals its parent"
     if normalise(old) == normalise(new):
-        return "only comments, docstrings or formatting change"
+        return "only comments, docstrings, formatting or the order of constants change"
     if _dump_without_prints(before) == _dump_without_prints(after):
         return "only prints change"
     if _dump_without_seeds(before) == _dump_without_seeds(after):

@@ -359,7 +359,8 @@ class TestPointless:
         ("old", "new", "reason"),
         [
             ("x = 1\n", "x = 1\n", "equals its parent"),
-            ("x = 1\n", "x  =  1  # one\n", "comments, docstrings or formatting"),
+            ("x = 1\n", "x  =  1  # one\n", "comments, docstrings, formatting"),
+            ("A = 1\nB = 2\n", "B = 2\nA = 1\n", "the order of constants"),
             ("def f():\n    'a'\n", "def f():\n    'b'\n", "comments, docstrings"),
             ("x = 1\n", "x = 1\nprint(x)\n", "only prints"),
             (
@@ -439,8 +440,44 @@ class TestSyntax:
         """Formatting and docstrings go, values stay."""
         assert patch.normalise("def f(): 'doc'\n") == patch.normalise("def f():  pass")
         assert patch.normalise("x = 1") != patch.normalise("x = 2")
+        assert patch.normalise("A = 1\nB = 2") == patch.normalise("B=2; A=1")
         flat, indented = "def f(): pass", "    def f():\n        'doc'"
         assert patch.normalise_definition(indented) == patch.normalise(flat)
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            ("A = 1\nA = 2\n", "A = 2\nA = 1\n"),
+            ("A = 1\nB = A\n", "B = A\nA = 1\n"),
+            ("A = 1\nf()\nB = 2\n", "B = 2\nf()\nA = 1\n"),
+            ("A = [1, 2]\n", "A = [2, 1]\n"),
+            ("def f():\n    a = 1\n    b = 2\n", "def f():\n    b = 2\n    a = 1\n"),
+        ],
+    )
+    def test_an_order_that_may_matter_is_kept(self, one, other):
+        """Only neighbouring constants of the module may change places."""
+        assert patch.normalise(one) != patch.normalise(other)
+
+
+class TestChanges:
+    def test_a_knob_is_named_with_both_values(self):
+        """By whatever edit: the knob, what it was, what it is, and that this is all."""
+        old = "LR = 0.04  # rate\nBETAS = (0.9, 0.95)\n\ndef f():\n    pass\n"
+        new = old.replace("0.04", "5e-2").replace("0.95", "0.99")
+        found, is_all = patch.changes(old, new)
+        assert [str(change) for change in found] == [
+            "LR 0.04→0.05",
+            "BETAS (0.9, 0.95)→(0.9, 0.99)",
+        ]
+        assert is_all
+
+    def test_other_code_is_noticed(self):
+        """A change of code is none of a knob's, and a new knob is code."""
+        assert patch.changes("A = 1\nf(A)\n", "A = 2\nf(-A)\n") == (
+            (patch.Change("A", 1, 2),),
+            False,
+        )
+        assert patch.changes("A = 1\n", "A = 1\nB = 2\n") == ((), False)
 
 
 class TestKnobs:
