@@ -140,12 +140,19 @@ _VERBS: Mapping[str, Callable[..., str]] = {
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a proposer returns: words and edits, no code that anybody will run here."""
+    """What a proposer returns: words and edits, no code that anybody will run here.
+
+    `retest` is the number of an earlier candidate that is tried again on purpose,
+    `repairs` that of a crashed one of which this is a mended version; 0 stands for
+    whichever that is.
+    """
 
     title: str
     hypothesis: str
     category: str
     edits: tuple[Edit, ...]
+    retest: int | None = None
+    repairs: int | None = None
 
     @classmethod
     def from_data(cls, data: object) -> Proposal:
@@ -167,15 +174,19 @@ class Proposal:
         edits = data.get("edits")
         if not isinstance(edits, list) or not 1 <= len(edits) <= 20:
             raise PatchError("a proposal needs `edits`, a list of 1 to 20 edits.")
-        return cls(title, hypothesis, category, tuple(map(Edit.from_data, edits)))
+        parsed = tuple(map(Edit.from_data, edits))
+        numbers = _number(data, "retest"), _number(data, "repairs")
+        return cls(title, hypothesis, category, parsed, *numbers)
 
     def to_data(self) -> dict[str, Any]:
         """The JSON form that `from_data` takes."""
+        numbers = {"retest": self.retest, "repairs": self.repairs}
         return {
             "title": self.title,
             "hypothesis": self.hypothesis,
             "category": self.category,
             "edits": [edit.to_data() for edit in self.edits],
+            **{key: n for key, n in numbers.items() if n is not None},
         }
 
     def apply(self, source: str) -> str:
@@ -202,6 +213,18 @@ def signature(edits: tuple[Edit, ...]) -> str:
     """Hash of edits without their formatting; 16 hex digits."""
     text = json.dumps([edit.canonical() for edit in edits])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def identity(source: str, patched: str) -> dict[str, str]:
+    """What a patch does, whatever its edits: columns of the ledger.
+
+    `source_key` names the program; `changes` are the knobs that it moves, as JSON, and
+    empty if it does more than that. Raises PatchError: one of the two is no Python.
+    """
+    moved, is_all = patch.changes(source, patched)
+    rows = [[one.knob, one.old, one.new] for one in moved] if is_all else []
+    key = patch.sha256(patch.normalise(patched))
+    return {"source_key": key, "changes": json.dumps(rows, default=repr)}
 
 
 def edits_json(edits: tuple[Edit, ...]) -> str:
@@ -279,6 +302,21 @@ def _line(value: object, name: str, limit: int) -> str:
     if not isinstance(value, str) or not value.strip():
         raise PatchError(f"a proposal needs a `{name}`, a short text.")
     return flat(value[: 20 * limit])[:limit].rstrip()
+
+
+def _number(data: Mapping[str, Any], name: str) -> int | None:
+    """The number of an earlier candidate; 0 for `true`, None for none."""
+    value = data.get(name)
+    if value is None or value is False:
+        return None
+    if value is True:
+        return 0
+    if not isinstance(value, int) or not 0 < value < 2**53:
+        raise PatchError(
+            f"`{name}` is the number of an earlier candidate, not {_brief(value)}; "
+            "leave it out if there is none."
+        )
+    return value
 
 
 def _check_field(op: str, name: str, value: object, present: bool) -> None:

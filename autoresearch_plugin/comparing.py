@@ -68,8 +68,10 @@ def question(measuring: Measuring, number: int, head: Head) -> judge.Question:
 def unpaired_noise(measuring: Measuring, head: Head) -> judge.Noise:
     """Spread of one run, pooled over everything run under this fingerprint."""
     prior = judge.Prior(measuring.profile.noise_unpaired, measuring.profile.noise_df)
-    runs = [[row["value"] for row in rows] for rows in _groups(measuring).values()]
-    return judge.pooled_noise(runs, _level(measuring, head), prior)
+    groups: dict[tuple[str, int | None], list[float]] = {}
+    for row in measuring.ledger.fingerprint_values(measuring.fingerprint):
+        groups.setdefault((row["head"], row["candidate"]), []).append(row["value"])
+    return judge.pooled_noise(groups.values(), _level(measuring, head), prior)
 
 
 def _noise_of_pairs(

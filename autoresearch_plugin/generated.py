@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from autoresearch_plugin import candidate as candidates
 from autoresearch_plugin.candidate import Proposal
-from autoresearch_plugin.errors import InfrastructureError
+from autoresearch_plugin.errors import InfrastructureError, PatchError
 from autoresearch_plugin.paths import own_directory, write_new
 from autoresearch_plugin.settings import GENERATED
 
@@ -37,6 +37,9 @@ def add_generated(research: Research, proposal: Proposal, proposer: str) -> int:
             "category": proposal.category,
             "edits": candidates.edits_json(proposal.edits),
             "signature": proposal.signature,
+            **_identity(proposal, research.head().source),
+            "retests": proposal.retest,
+            "repairs": proposal.repairs,
             "proposer": proposer,
             "test": test,
         },
@@ -51,6 +54,14 @@ def add_generated(research: Research, proposal: Proposal, proposer: str) -> int:
         candidate=number,
     )
     return number
+
+
+def _identity(proposal: Proposal, source: str) -> dict[str, str]:
+    """What it does to the present baseline, which may have moved since it was asked."""
+    try:
+        return candidates.identity(source, proposal.apply(source))
+    except (PatchError, ValueError, TypeError, RecursionError, MemoryError):
+        return {}
 
 
 def write_generated(root: Path, name: str, test: str) -> Path:

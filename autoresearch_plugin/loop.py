@@ -181,7 +181,7 @@ class Research(Measuring):
     def _record(self, idea: Idea, head: Head, patched: str) -> int:
         fields = {
             "head": head.id,
-            "source_key": patch.sha256(patch.normalise(patched)),
+            **candidates.identity(head.source, patched),
             "diff": patch.unified_diff(head.source, patched, self.settings.target),
             "added_lines": patch.logical_lines(patched)
             - patch.logical_lines(head.source),
@@ -213,7 +213,8 @@ class Research(Measuring):
     def _close_early(self, idea: Idea, head: Head, state: str, why: str) -> Judgement:
         number, why = idea.number, visible(why)
         if number is None:
-            number = self._add(idea, {"nodeid": idea.nodeid, "head": head.id})
+            number = self._add(idea, {"nodeid": idea.nodeid})
+        self.ledger.update_candidate(number, head=head.id)
         self._close(number, state, why)
         return Judgement(state, why, number, head)
 

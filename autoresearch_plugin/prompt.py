@@ -12,15 +12,18 @@ block, without control characters, and capped.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from autoresearch_plugin import patch
-from autoresearch_plugin.candidate import CATEGORIES, Edit
+from autoresearch_plugin import lessons, patch
+from autoresearch_plugin.candidate import CATEGORIES
+from autoresearch_plugin.gears import EXPLORE, GEARS
 from autoresearch_plugin.quoting import clean, cut, one_line, quoted
 from autoresearch_plugin.trial import Estimate
+from autoresearch_plugin.tried import Tried as Tried
 
 BEST = 8  # kept results quoted
 LAST = 10  # latest results quoted
@@ -28,29 +31,11 @@ TRIED_LINES = 600  # one line for each idea tried so far
 TRIED_CHARS = 48_000
 OUTPUT_CHARS = 4_000  # program output, all crashes together, as JSON
 CRASH_LINES = 8  # program output of one crash
+TRACE_LINES = 60  # of a crash that should be mended
+TRACE_CHARS = 6_000
+REFUSALS = 5  # latest refused answers quoted
 ANSWER_CHARS = 8_000  # an answer quoted back for repair
 PROGRAM_CHARS = 20_000  # the steering file
-
-
-@dataclass(frozen=True)
-class Tried:
-    """One idea of the past; `effect` is candidate minus its own baseline."""
-
-    number: int
-    title: str
-    signature: str
-    edits: tuple[Edit, ...]
-    category: str
-    verdict: str  # keep, discard, crash, refused or running
-    effect: float | None = None
-    effect_sd: float | None = None
-    value: float | None = None
-    reason: str = ""
-
-    @property
-    def label(self) -> str:
-        """The edits in a few words."""
-        return "; ".join(edit.label() for edit in self.edits) or self.title
 
 
 @dataclass(frozen=True)
@@ -66,7 +51,9 @@ class Request:
     """All that a proposer gets to know; see the module's docstring.
 
     `number` counts the proposals made so far; a search mixes it into its seed. `banned`
-    names categories that are paused.
+    names categories that are paused, `gear` how to search now (see `gears`), `wanted`
+    a category to turn to. `refused` holds the answers that could not be used since the
+    last one that could, `mend` a crash to be mended. `head` is the baseline's identity.
     """
 
     target: str
@@ -83,6 +70,16 @@ class Request:
     banned: tuple[str, ...] = ()
     repair: Repair | None = None
     number: int = 0
+    head: str = ""
+    gear: str = EXPLORE
+    wanted: str = ""
+    refused: tuple[str, ...] = ()
+    mend: Tried | None = None
+
+    @property
+    def sign(self) -> float:
+        """1 for a metric that should fall, -1 for one that should rise."""
+        return 1.0 if self.direction == "min" else -1.0
 
 
 def _text(description: str) -> dict[str, str]:
@@ -111,6 +108,16 @@ PROPOSAL_SCHEMA: dict[str, Any] = {
         "hypothesis": _text("why it should help, one sentence"),
         "category": {"type": "string", "enum": list(CATEGORIES)},
         "edits": {"type": "array", "items": _EDIT_SCHEMA, "minItems": 1},
+        "retest": {
+            "type": "integer",
+            "description": "number of an earlier candidate that is tried again on "
+            "purpose, because the baseline has changed since; else leave it out",
+        },
+        "repairs": {
+            "type": "integer",
+            "description": "number of the crashed candidate that this one mends, when "
+            "you were asked for that; else leave it out",
+        },
     },
     "required": ["title", "hypothesis", "category", "edits"],
 }
@@ -143,7 +150,9 @@ and the evaluation belong to the harness; edits that reach for them are refused.
 in a list.
 - Keep the functions that the harness calls, and their arguments.
 - Changes of comments, prints, formatting or a seed alone are refused.
-- What was tried already is refused: read the list, and build on what it says.
+- What was tried already is refused: read the list, and build on what it says. If \
+the baseline has changed since, and you expect another result now, say so with \
+"retest": the earlier number; that is allowed once for each baseline.
 - Prefer ideas with a large expected effect; a knob moved by a few percent is lost in \
 the noise. A simplification with an equal result is a gain too (category \
 simplification).
@@ -181,8 +190,13 @@ def tail(request: Request) -> str:
         _best(request),
         _last(request),
         _all_tried(request),
+        "\n".join(lessons.learnt(request.tried, request.sign)),
         _crashes(request),
+        _gear(request),
         _banned(request),
+        _refused(request),
+        _wanted(request),
+        _mend(request),
         _repair(request),
         _question(request),
     ]
@@ -215,6 +229,11 @@ def to_data(request: Request) -> dict[str, Any]:
         "repair": repair and {"answer": repair.answer, "error": repair.error},
         "number": request.number,
         "categories": list(CATEGORIES),
+        "gear": request.gear,
+        "wanted": request.wanted,
+        "refused": [one_line(text, 400) for text in request.refused],
+        "mend": request.mend and _mend_data(request.mend),
+        "lessons": lessons.learnt(request.tried, request.sign),
     }
 
 
@@ -231,9 +250,8 @@ def _baseline(request: Request) -> str:
 
 
 def _best(request: Request) -> str:
-    sign = 1.0 if request.direction == "min" else -1.0
     kept = [t for t in request.tried if t.verdict == "keep" and _finite(t.effect)]
-    kept.sort(key=lambda t: sign * (t.effect or 0.0))
+    kept.sort(key=lambda t: request.sign * (t.effect or 0.0))
     return _listed("Best changes that were kept:", kept[:BEST], _long_line)
 
 
@@ -267,6 +285,7 @@ def _crashes(request: Request) -> str:
         if not (tried.reason and _is_programs(tried)):
             continue
         lines = clean(tried.reason, lines=CRASH_LINES).splitlines()
+        lines += clean(tried.printed, lines=CRASH_LINES).splitlines()
         one = {"candidate": tried.number, "printed": lines}
         if len(quoted([*said, one])) > OUTPUT_CHARS:
             break
@@ -289,6 +308,58 @@ def _banned(request: Request) -> str:
     )
 
 
+def _gear(request: Request) -> str:
+    hint = GEARS.get(request.gear, "")
+    if not hint:
+        return ""
+    return f"Nothing was kept for a while. Change the gear: {request.gear}. {hint}"
+
+
+def _refused(request: Request) -> str:
+    if not request.refused:
+        return ""
+    said = [one_line(text, 400) for text in request.refused[-REFUSALS:]]
+    return f"Your latest answers were refused, and why:\n{quoted(said)}"
+
+
+def _wanted(request: Request) -> str:
+    if not request.wanted:
+        return ""
+    return (
+        f"Leave what you were at. Propose something of the category {request.wanted} "
+        "now, unlike anything in the list."
+    )
+
+
+def _mend(request: Request) -> str:
+    if request.mend is None:
+        return ""
+    number = request.mend.number
+    return (
+        f"Candidate #{number} crashed. If its idea is worth it, hand in a mended "
+        f'version of it now, with "repairs": {number}; you are asked this once. Its '
+        f"edits, and the end of what it printed:\n{quoted(_mend_data(request.mend))}"
+    )
+
+
+def _mend_data(mend: Tried) -> dict[str, Any]:
+    edits = json.dumps([edit.to_data() for edit in mend.edits])
+    return {
+        "candidate": mend.number,
+        "title": one_line(mend.title, 100),
+        "edits": cut(edits, ANSWER_CHARS),
+        "printed": _trace(mend.printed),
+    }
+
+
+def _trace(printed: str) -> list[str]:
+    """The last lines of what a crash printed, within the cap."""
+    lines = clean(printed, lines=TRACE_LINES).splitlines()
+    while len(lines) > 1 and len(json.dumps(lines)) > TRACE_CHARS:
+        lines = lines[1:]
+    return lines
+
+
 def _repair(request: Request) -> str:
     if request.repair is None:
         return ""
@@ -297,7 +368,7 @@ def _repair(request: Request) -> str:
         "Your last answer could not be used:\n"
         + quoted(cut(answer, ANSWER_CHARS))
         + f"\nThe error: {one_line(request.repair.error, 600)}\n"
-        "Answer again, with this mended; the idea may stay the same."
+        "Answer again with this mended, or with another idea where it says so."
     )
 
 
@@ -316,13 +387,20 @@ def _listed(head: str, tried: Iterable[Tried], line: Callable[[Tried], str]) -> 
 
 
 def _short_line(tried: Tried) -> str:
-    words = one_line(tried.label, 76)
+    words = one_line(tried.label, 76) + _relative(tried)
     return f"#{tried.number} {tried.verdict}{_effect(tried)} {tried.category}: {words}"
+
+
+def _relative(tried: Tried) -> str:
+    if tried.retests is not None:
+        return f" (retest of #{tried.retests})"
+    return f" (mends #{tried.repairs})" if tried.repairs is not None else ""
 
 
 def _long_line(tried: Tried) -> str:
     line = f"#{tried.number} {tried.verdict}{_effect(tried)} {tried.category}: "
     line += f"{one_line(tried.title, 100)} [{one_line(tried.label, 160)}]"
+    line += _relative(tried)
     # the words of a program are quoted in its block only
     if tried.reason and tried.verdict != "running" and not _is_programs(tried):
         line += f" ({one_line(tried.reason, 160)})"
@@ -348,6 +426,9 @@ def _tried_data(tried: Tried) -> dict[str, Any]:
         "effect_sd": _finite(tried.effect_sd),
         "value": _finite(tried.value),
         "reason": clean(tried.reason, lines=CRASH_LINES),
+        "changes": [[c.knob, c.old, c.new] for c in tried.changes],
+        "retests": tried.retests,
+        "repairs": tried.repairs,
     }
 
 

@@ -12,7 +12,7 @@ from autoresearch_plugin.errors import AutoresearchError, ProposerError
 from autoresearch_plugin.generated import add_generated
 from autoresearch_plugin.prompt import Request
 from autoresearch_plugin.proposers import Call, Exhausted, Proposer, make
-from autoresearch_plugin.requesting import build_request
+from autoresearch_plugin.requesting import next_request
 
 if TYPE_CHECKING:
     from autoresearch_plugin.ledger import Ledger
@@ -118,7 +118,7 @@ class ProposerThread(threading.Thread):
 
     def request(self) -> Request:
         """What the proposer is told, from the ledger alone."""
-        return build_request(self.research)
+        return next_request(self.research, self.proposer.name)
 
     def _add(self, proposal: Proposal) -> None:
         if self.quit.is_set():

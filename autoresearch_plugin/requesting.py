@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import builtins
+import json
 import re
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+from autoresearch_plugin import gears
 from autoresearch_plugin.candidate import Edit
-from autoresearch_plugin.judge import Verdict
-from autoresearch_plugin.prompt import Request, Tried
+from autoresearch_plugin.judge import UNCLEAR
+from autoresearch_plugin.patch import Change
+from autoresearch_plugin.prompt import Request
+from autoresearch_plugin.tried import Tried
 
 if TYPE_CHECKING:
     from autoresearch_plugin.idea import Head
@@ -17,33 +22,72 @@ if TYPE_CHECKING:
     from autoresearch_plugin.loop import Research
 
 PROGRAM = "experiments/program.md"
+TRACES = 3  # latest crashes whose output is quoted
+UNTAUGHT = ("tpe", "scripted", "none")  # proposers that no words reach
+_VERDICTS = {"queued": "running", "before": "keep"}  # states that have other names
+TRACEBACK = "Traceback (most recent call last)"
+
+
+def next_request(research: Research, proposer: str) -> Request:
+    """`build_request` for a proposer, with a record of what is said only once."""
+    request = build_request(research)
+    if proposer in UNTAUGHT:
+        return replace(request, mend=None)
+    ledger, session = research.ledger, research.session
+    if request.mend is not None:
+        ledger.add_event(
+            session,
+            "mend",
+            f"#{request.mend.number:03d} crashed; asking once for a mended version",
+        )
+    now = gears.words(request.gear, request.banned)
+    said = [gears.words(gears.EXPLORE, ()), *ledger.told(session, "gear")]
+    if now != said[-1]:
+        ledger.add_event(session, "gear", now)
+    return request
 
 
 def build_request(research: Research) -> Request:
     """The request for the next proposal: a function of the ledger and two files."""
     head = research.head()
-    history = research.kept_before(head)
-    rows = [
-        row
-        for row in research.ledger.fingerprint_candidates(research.fingerprint)
-        if (row["session"] == research.session and row["state"] != "stopped")
-        or not _is_open(research, head, history, row)
-    ]
+    ledger = research.ledger
+    rows = _rows(research, head)
     program = research.root / PROGRAM
     estimate = research.baseline(head)
+    tried = _with_traces(ledger, rows, _tried(rows))
+    refused = ledger.refused_since(research.session)
+    banned = gears.paused(tried, len(refused))
+    direction = research.profile.direction
     return Request(
         target=research.settings.target,
         source=head.source,
         parent=head.short,
         metric=research.metric,
-        direction=research.profile.direction,
+        direction=direction,
         baseline=estimate if estimate.n else None,
         budget=str(research.budget),
         device=research.device.name,
         program=program.read_text() if program.is_file() else "",
-        tried=tuple(_tried(research.ledger, row) for row in rows),
+        tried=tuple(tried),
         number=sum(row["kind"] == "generated" for row in rows),
+        head=head.id,
+        banned=banned,
+        gear=gears.gear(tried, 1.0 if direction == "min" else -1.0),
+        wanted=gears.wanted(tried, banned, len(refused)),
+        refused=tuple(refused),
+        mend=_mend(research, rows, tried),
     )
+
+
+def _rows(research: Research, head: Head) -> list[Row]:
+    """The candidates that count as tried."""
+    history = research.kept_before(head)
+    return [
+        row
+        for row in research.ledger.ideas(research.fingerprint)
+        if (row["session"] == research.session and row["state"] != "stopped")
+        or not _is_open(research, head, history, row)
+    ]
 
 
 def _is_open(
@@ -64,43 +108,90 @@ def _is_open(
     return not repository.has(head.commit, row["commit_id"])
 
 
-def _tried(ledger: Ledger, row: Row) -> Tried:
-    verdict = Verdict.from_data(row["evidence"]) if row["evidence"] else None
-    states = {"queued": "running", "before": "keep"}
-    return Tried(
-        number=row["id"],
-        title=row["title"],
-        signature=row["signature"],
-        edits=tuple(Edit.from_data(edit) for edit in row["edits"]),
-        category=row["category"],
-        verdict=states.get(str(row["state"]), str(row["state"])),
-        effect=verdict.effect if verdict else None,
-        effect_sd=verdict.effect_sd if verdict else None,
-        value=verdict.candidate.mean if verdict else None,
-        reason=_reason(ledger, row),
-    )
+def _tried(rows: Sequence[Row]) -> list[Tried]:
+    edits = _loaded(row["edits"] for row in rows)
+    changes = _loaded(row["changes"] or "[]" for row in rows)
+    verdicts = _loaded(row["verdict"] or "[null, null, null, null]" for row in rows)
+    return [
+        Tried(
+            number=row["id"],
+            title=row["title"],
+            signature=row["signature"],
+            edits=tuple(Edit(one.pop("op"), one) for one in edited),
+            category=row["category"],
+            verdict=_VERDICTS.get(str(row["state"]), str(row["state"])),
+            effect=verdict[0],
+            effect_sd=verdict[1],
+            value=verdict[2],
+            reason=_reason(row),
+            head=row["head"] or "",
+            source_key=row["source_key"] or "",
+            changes=tuple(Change(*one) for one in moved),
+            unclear=verdict[3] == UNCLEAR,
+            generated=row["kind"] == "generated",
+            retests=row["retests"],
+            repairs=row["repairs"],
+        )
+        for row, edited, moved, verdict in zip(
+            rows, edits, changes, verdicts, strict=True
+        )
+    ]
 
 
-def _reason(ledger: Ledger, row: Row) -> str:
+def _loaded(texts: Iterable[str]) -> list[Any]:
+    """Many small JSON texts at once, which is several times faster."""
+    found: list[Any] = json.loads(f"[{','.join(texts)}]")
+    return found
+
+
+def _reason(row: Row) -> str:
     """Why it ended, without a word of a process that had the validation text in hand.
 
     Else a candidate could print that text, and a later one have it in its source. What
     remains is our own word for the outcome and the name of a built-in exception.
     """
     reason = str(row["reason"])
-    if row["evidence"] or row["state"] not in ("crash", "discard"):
+    if not row["scored"]:
         return reason
-    trials = ledger.candidate_trials(row["id"])
-    last = trials[-1] if trials else {}
-    if not (
-        last.get("summary")
-        or last.get("interim")
-        or "evaluate" in last.get("seconds", ())
-    ):
-        return reason  # it ended before any score was taken
     outcome, _, words = reason.partition(":")
     name = re.match(r"\s*(\w+)", words)
     kind = getattr(builtins, name[1], None) if name else None
     is_error = isinstance(kind, type) and issubclass(kind, BaseException)
     error = f": {name[1]}" if name and is_error else ""
     return f"{outcome[:40]}{error} (while it was scored)"
+
+
+def _with_traces(
+    ledger: Ledger, rows: Sequence[Row], tried: Sequence[Tried]
+) -> list[Tried]:
+    """`tried`, the latest crashes with the end of what they printed."""
+    told = list(tried)
+    crashed = [n for n, row in enumerate(rows) if _may_be_quoted(row)]
+    for place in crashed[-TRACES:]:
+        printed = ledger.trial_log(rows[place]["trial"])
+        told[place] = replace(told[place], printed=printed)
+    return told
+
+
+def _may_be_quoted(row: Row) -> bool:
+    """Whether it crashed before its process was given the validation text."""
+    return row["state"] == "crash" and bool(row["trial"]) and not row["scored"]
+
+
+def _mend(
+    research: Research, rows: Sequence[Row], tried: Sequence[Tried]
+) -> Tried | None:
+    """The latest crash with a traceback that nobody was asked to mend yet."""
+    asked = {said.split()[0] for said in research.ledger.told(research.session, "mend")}
+    mended = {row["repairs"] for row in rows}
+    for row, one in reversed([*zip(rows, tried, strict=True)]):
+        if (
+            TRACEBACK in one.printed
+            and row["session"] == research.session
+            and one.generated
+            and one.repairs is None  # a repair is not repaired
+            and one.number not in mended
+            and f"#{one.number:03d}" not in asked
+        ):
+            return one
+    return None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from autoresearch_plugin.loop import Research
 
 EVERY_SECONDS = 0.5
-TOLD = ("progress", "fallback", "error", "refused", "proposer")
+TOLD = ("progress", "fallback", "error", "refused", "proposer", "gear", "mend")
 
 
 class Screen:

@@ -53,10 +53,29 @@ class Candidates(Connection):
             return self._candidates("1")
         return self._candidates("c.session=?", session)
 
-    def fingerprint_candidates(self, fingerprint: str) -> list[Row]:
-        """Candidates that were run under a fingerprint, or wait to be."""
-        return self._candidates(
-            "(c.head IS NULL OR c.head IN (SELECT id FROM heads WHERE fingerprint=?))",
+    def ideas(self, fingerprint: str) -> list[Row]:
+        """What prompts are made of: candidates that were run under a fingerprint, or
+        wait to be, in order of their numbers.
+
+        Without what only people read. `verdict` is the last one's effect, its sd, the
+        candidate's mean and the relation, as JSON; `trial` the last run of one that
+        failed without a verdict, and `scored` whether that run had the validation text
+        in hand.
+        """
+        return self._query(
+            "SELECT c.id, c.session, c.kind, c.title, c.category, c.edits, "
+            "c.signature, c.source_key, c.head, c.changes, c.retests, c.repairs, "
+            "c.state, c.reason, c.commit_id, "
+            "json_extract(v.evidence, '$.effect', '$.effect_sd', '$.candidate.mean', "
+            "'$.relation') AS verdict, t.id AS trial, "
+            "coalesce(t.summary, '{}')<>'{}' OR coalesce(t.interim, 'null')<>'null' OR "
+            "instr(coalesce(t.seconds, ''), '\"evaluate\"') AS scored "
+            "FROM candidates c LEFT JOIN verdicts v ON v.id="
+            "(SELECT max(id) FROM verdicts WHERE candidate=c.id) "
+            "LEFT JOIN trials t ON v.id IS NULL AND c.state IN ('crash', 'discard') "
+            "AND t.id=(SELECT max(id) FROM trials WHERE candidate=c.id AND "
+            "state='done') WHERE c.head IS NULL OR c.head IN "
+            "(SELECT id FROM heads WHERE fingerprint=?) ORDER BY c.id",
             fingerprint,
         )
 

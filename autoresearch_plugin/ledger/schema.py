@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 3
+VERSION = 4
 
 AUDITS = """
 CREATE TABLE audits(
@@ -10,6 +10,17 @@ CREATE TABLE audits(
   seed INTEGER NOT NULL, state TEXT NOT NULL, owner TEXT NOT NULL,
   started REAL NOT NULL, finished REAL, value REAL, tokens_per_step REAL,
   first_loss REAL, trained INTEGER NOT NULL DEFAULT 1);
+"""
+
+# What a candidate moves, which earlier one it tries again or mends; and what a prompt
+# looks up, which is asked for at every proposal.
+IDEAS = """
+ALTER TABLE candidates ADD COLUMN changes TEXT;
+ALTER TABLE candidates ADD COLUMN retests INTEGER;
+ALTER TABLE candidates ADD COLUMN repairs INTEGER;
+CREATE INDEX verdicts_by_candidate ON verdicts(candidate);
+CREATE INDEX trials_by_candidate ON trials(candidate);
+CREATE INDEX events_by_kind ON events(session, kind);
 """
 
 SCHEMA = f"""
@@ -65,6 +76,7 @@ CREATE TABLE events(
   id INTEGER PRIMARY KEY, session INTEGER NOT NULL, created REAL NOT NULL,
   kind TEXT NOT NULL, text TEXT NOT NULL);
 {AUDITS}
+{IDEAS}
 """
 
 # What an older file needs to become the next version.
@@ -81,4 +93,5 @@ ALTER TABLE trials ADD COLUMN sandbox TEXT;
 ALTER TABLE trials ADD COLUMN scoring_cpu REAL;
 ALTER TABLE verdicts ADD COLUMN sandbox TEXT
 """,
+    3: IDEAS,
 }

@@ -60,3 +60,21 @@ class Spending(Connection):
         return self._query(
             "SELECT * FROM events WHERE session=? AND id>? ORDER BY id", session, after
         )
+
+    def told(self, session: int, kind: str) -> list[str]:
+        """The texts of all events of a kind, oldest first."""
+        rows = self._query(
+            "SELECT text FROM events WHERE session=? AND kind=? ORDER BY id",
+            *(session, kind),
+        )
+        return [row["text"] for row in rows]
+
+    def refused_since(self, session: int) -> list[str]:
+        """The answers that were refused since the last proposal, oldest first."""
+        rows = self._query(
+            "SELECT text FROM events WHERE session=? AND kind='refused' AND id>"
+            "(SELECT coalesce(max(id), 0) FROM events WHERE session=? AND "
+            "kind='proposed') ORDER BY id",
+            *(session, session),
+        )
+        return [row["text"] for row in rows]

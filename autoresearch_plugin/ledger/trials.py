@@ -185,6 +185,19 @@ class Trials(Connection):
             fingerprint,
         )
 
+    def fingerprint_values(self, fingerprint: str) -> list[Row]:
+        """`fingerprint_trials` with no more than head, candidate and value."""
+        return self._query(
+            "SELECT head, candidate, value FROM trials WHERE outcome='ok' AND head IN "
+            "(SELECT id FROM heads WHERE fingerprint=?) ORDER BY id",
+            fingerprint,
+        )
+
+    def trial_log(self, trial: int) -> str:
+        """The end of what a run printed."""
+        row = self._one("SELECT log FROM trials WHERE id=?", trial)
+        return str((row or {}).get("log") or "")
+
     def _trials(self, where: str, *values: Any) -> list[Row]:
         order = "seed_index, id" if "candidate IS NULL" in where else "id"
         sql = f"SELECT {_READ} FROM trials WHERE {where} ORDER BY {order}"

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from autoresearch_plugin.candidate import Proposal
-from autoresearch_plugin.errors import ProposerError, SettingsError
+from autoresearch_plugin.errors import PatchError, ProposerError, SettingsError
 from autoresearch_plugin.prompt import Request
+from autoresearch_plugin.proposers.checks import check, excerpt
 from autoresearch_plugin.quoting import one_line
 
 
@@ -57,16 +58,17 @@ class Answer:
 class Patience:
     """Counts answers in a row that brought nothing, so that nobody asks for ever."""
 
-    LIMIT = 5
+    LIMIT = 5  # each may have cost two calls, the second to mend the first
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = LIMIT) -> None:
         """Start with full patience."""
+        self._limit = limit
         self._useless = 0
 
     def watch(self, answer: Answer) -> Answer:
         """`answer` itself; raises ProposerError when the last ones were all useless."""
         self._useless = 0 if answer.proposals else self._useless + 1
-        if self._useless < self.LIMIT:
+        if self._useless < self._limit:
             return answer
         last = answer.refused[-1][1] if answer.refused else "they were empty"
         raise ProposerError(
@@ -111,6 +113,35 @@ class NoProposer:
     def propose(self, request: Request) -> Answer:
         """Nothing, ever."""
         raise Exhausted("no proposer was chosen (--autoresearch-proposer none).")
+
+
+class Checked:
+    """A proposer of the user's own, whose proposals pass the checks of all others."""
+
+    def __init__(self, own: Proposer) -> None:
+        """Wraps `own`, which need not know the rules."""
+        self.name = own.name
+        self.note = note(own)
+        self._own = own
+        self._patience = Patience(2 * Patience.LIMIT)
+
+    def propose(self, request: Request) -> Answer:
+        """What it proposes, without what may not be tried.
+
+        Raises:
+            ProposerError: its answers were of no use several times in a row.
+        """
+        answer = self._own.propose(request)
+        good: dict[str, Proposal] = {}
+        bad = list(answer.refused)
+        for proposal in answer.proposals:
+            try:
+                checked = check(proposal.to_data(), request)
+            except PatchError as error:
+                bad.append((excerpt(proposal.title), str(error)))
+                continue
+            good.setdefault(checked.signature, checked)
+        return self._patience.watch(Answer(tuple(good.values()), tuple(bad)))
 
 
 CHOICES = "auto, anthropic, tpe, scripted:FILE, command:CMD, none or MODULE:CLASS"
@@ -222,4 +253,4 @@ def _own(setting: str, module: str, name: str, options: Options) -> Proposer:
         raise SettingsError(
             f"--autoresearch-proposer {setting!r} has no method propose(request)."
         )
-    return proposer
+    return Checked(proposer)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from autoresearch_plugin import patch
-from autoresearch_plugin.candidate import Edit, Proposal, signature
+from autoresearch_plugin.candidate import Proposal, identity
 from autoresearch_plugin.errors import PatchError
-from autoresearch_plugin.prompt import Request, Tried
+from autoresearch_plugin.prompt import Request
 from autoresearch_plugin.quoting import one_line
+from autoresearch_plugin.repeats import check_repeat, same_edits, same_program
+from autoresearch_plugin.tried import Tried
 
 
 def check(data: object, request: Request) -> Proposal:
@@ -23,14 +26,24 @@ def check(data: object, request: Request) -> Proposal:
     """
     proposal = Proposal.from_data(data)
     _check_files(data, request.target)
-    if earlier := already_tried(proposal.edits, request.tried):
-        raise PatchError(_quote(earlier, request.metric))
-    if proposal.category in request.banned:
+    same = same_edits(proposal.edits, request.tried)
+    if same:  # before it is applied: an edit that was kept no longer applies
+        check_repeat(proposal, same, request.head, request.metric)
+    mends = _check_mended(proposal, request.mend)
+    if proposal.category in request.banned and mends is None:
         raise PatchError(
             f"category {proposal.category!r} is paused; use a change of another kind."
         )
+    patched = _patched(proposal, request.source)
+    same += same_program(identity(request.source, patched), request.tried)
+    again = check_repeat(proposal, same, request.head, request.metric)
+    return replace(proposal, retest=again, repairs=mends)
+
+
+def _patched(proposal: Proposal, source: str) -> str:
     try:
-        reason = patch.pointless(request.source, proposal.apply(request.source))
+        patched = proposal.apply(source)
+        reason = patch.pointless(source, patched)
     except (ValueError, TypeError, RecursionError, MemoryError) as error:
         # code from outside can be too deep or too odd for Python's own parser
         raise PatchError(
@@ -38,43 +51,26 @@ def check(data: object, request: Request) -> Proposal:
         ) from None
     if reason:
         raise PatchError(f"the change cannot matter: {reason}.")
-    return proposal
+    return patched
 
 
-def key(edits: tuple[Edit, ...]) -> tuple[str, ...]:
-    """Identity of an idea that does not depend on the order of its edits."""
-    return tuple(sorted(json.dumps(edit.canonical()) for edit in edits))
-
-
-def already_tried(edits: tuple[Edit, ...], tried: tuple[Tried, ...]) -> Tried | None:
-    """The earlier candidate that said the same, if there is one."""
-    name = signature(edits)
-    same = (one for one in tried if one.signature == name or _reordered(edits, one))
-    return next(same, None)
-
-
-def _reordered(edits: tuple[Edit, ...], one: Tried) -> bool:
-    if len(edits) < 2 or len(edits) != len(one.edits):
-        return False
-    try:
-        return key(edits) == key(one.edits)
-    except PatchError:  # the earlier one was no Python, so it said something else
-        return False
+def _check_mended(proposal: Proposal, mend: Tried | None) -> int | None:
+    """The crash that it mends: the one that the request is about, and no other."""
+    if proposal.repairs is None:
+        return None
+    if mend is None or proposal.repairs not in (0, mend.number):
+        asked = f"#{mend.number}" if mend else "none"
+        raise PatchError(
+            f'"repairs": {proposal.repairs}, but the crash to be mended now is '
+            f"{asked}. Leave it out."
+        )
+    return mend.number
 
 
 def excerpt(text: object, width: int = 200) -> str:
     """The beginning of an answer, on one line, for the report."""
     words = text if isinstance(text, str) else json.dumps(text, default=str)
     return one_line(words, width)
-
-
-def _quote(earlier: Tried, metric: str) -> str:
-    effect = "" if earlier.effect is None else f", {metric} {earlier.effect:+.4g}"
-    reason = f" ({one_line(earlier.reason, 120)})" if earlier.reason else ""
-    return (
-        f"already tried as #{earlier.number}: {earlier.verdict}{effect}{reason}. "
-        "Propose something else."
-    )
 
 
 _PAIR = re.compile(r"^--- (\S+).*\n\+\+\+ (\S+)", re.MULTILINE)

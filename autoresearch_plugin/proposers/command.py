@@ -56,7 +56,7 @@ class CommandProposer:
         self._stop = stop or threading.Event()
         self._timeout = timeout
         self._environ = environ
-        self._patience = Patience()
+        self._patience = Patience(2 * Patience.LIMIT)
         setting = f"--autoresearch-proposer command:{command}"
         try:
             words = shlex.split(command)

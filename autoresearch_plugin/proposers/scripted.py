@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from autoresearch_plugin.candidate import Proposal
@@ -45,11 +46,12 @@ class ScriptedProposer:
         self._position += len(lines)
         if not lines:
             raise Exhausted(f"{self._path} has no more proposals.")
+        asked = replace(request, banned=())  # a script cannot turn to other ideas
         good: list[Proposal] = []
         bad: list[tuple[str, str]] = []
         for number, line in lines:
             try:
-                good.append(check(json.loads(line), request))
+                good.append(check(json.loads(line), asked))
             except (ValueError, RecursionError) as error:
                 words = str(getattr(error, "msg", error))
                 bad.append((excerpt(line), f"line {number} is no JSON: {words}."))

@@ -269,18 +269,23 @@ def test_a_source_cannot_end_its_own_file() -> None:
 def test_no_word_of_scoring_reaches_a_model(
     tmp_path: Path, reason: str, summary: Any, seconds: Any, told: str | None
 ) -> None:
-    """A run whose scoring failed tells the outcome and a built-in error's name."""
+    """A run whose scoring failed tells the outcome and a built-in error's name,
+    and not a line of what it has printed."""
     ledger = Ledger(tmp_path / "ledger.db")
     session = ledger.start_session("research", None, "{}")["id"]
     fields = {"title": "t", "edits": "[]", "signature": "s", "state": "crash"}
     number = ledger.add_candidate(session, "generated", {**fields, "reason": reason})
     row = ledger.start_trial(session, "head", number, 0)
-    result = TrialResult(Outcome.ERROR, reason, summary=summary, seconds=seconds)
+    result = TrialResult(
+        Outcome.ERROR, reason, summary=summary, seconds=seconds, log_tail="secret"
+    )
     ledger.finish_trial(row["id"], result, None, "cpu:0", "1 steps")
-    said = requesting._reason(ledger, ledger.candidate(number))
+    rows = ledger.ideas("none")
+    said = requesting._with_traces(ledger, rows, requesting._tried(rows))[0]
     ledger.close()
 
-    assert said == (f"{told} (while it was scored)" if told else reason)
+    assert said.reason == (f"{told} (while it was scored)" if told else reason)
+    assert ("secret" in said.printed) == (told is None)
 
 
 # -------------------------------------------------------------------- at the terminal

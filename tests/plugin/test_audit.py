@@ -328,7 +328,10 @@ def test_an_older_ledger_is_brought_up_to_date(project: Project) -> None:
     with sqlite3.connect(path) as db:
         for column in ("interim", "early", "verified", "sandbox", "scoring_cpu"):
             db.execute(f"ALTER TABLE trials DROP COLUMN {column}")
-        db.execute("ALTER TABLE candidates DROP COLUMN step_tokens")
+        for column in ("step_tokens", "changes", "retests", "repairs"):
+            db.execute(f"ALTER TABLE candidates DROP COLUMN {column}")
+        for index in ("verdicts_by_candidate", "trials_by_candidate", "events_by_kind"):
+            db.execute(f"DROP INDEX {index}")
         db.execute("ALTER TABLE verdicts DROP COLUMN sandbox")
         db.execute("DROP TABLE audits")
         db.execute("PRAGMA user_version=1")

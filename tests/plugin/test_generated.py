@@ -13,6 +13,7 @@ import pytest
 from autoresearch_plugin import generated
 from autoresearch_plugin.candidate import Proposal
 from autoresearch_plugin.errors import InfrastructureError
+from autoresearch_plugin.idea import Head
 from autoresearch_plugin.ledger import Ledger
 from autoresearch_plugin.settings import GENERATED
 
@@ -58,7 +59,12 @@ def facts(tmp_path: Path) -> Iterator[SimpleNamespace]:
     session = ledger.start_session("research", None, "{}")["id"]
     profile = SimpleNamespace(direction="min")
     facts = SimpleNamespace(
-        root=tmp_path, ledger=ledger, session=session, profile=profile, metric="score"
+        root=tmp_path,
+        ledger=ledger,
+        session=session,
+        profile=profile,
+        metric="score",
+        head=lambda: Head("h", "LR = 0.1\n", None),
     )
     number = generated.add_generated(facts, BURN, "scripted")  # type: ignore[arg-type]
     facts.path = tmp_path / GENERATED / f"test_{number:04d}_burn.py"

@@ -92,7 +92,7 @@ def test_a_model_is_told_what_was_tried(model: Any) -> None:
     assert "Only learning rates." in first
     assert "Nothing was tried yet." in first
     assert "#1 " in second
-    assert "LR = 0.9" in second
+    assert "LR 0.1→0.9" in second
     assert "no call of the tool" in mended
 
 

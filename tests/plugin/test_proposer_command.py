@@ -188,9 +188,9 @@ def test_a_daemon_does_not_keep_the_answer_back(tmp_path: Path) -> None:
 def test_useless_answers_in_a_row_end_it(tmp_path: Path) -> None:
     """A program that never says anything useful is not asked for ever."""
     proposer = printing(tmp_path, "prose")
-    for _ in range(4):
+    for _ in range(9):
         assert proposer.propose(REQUEST).refused
-    with pytest.raises(ProposerError, match="5 answers in a row"):
+    with pytest.raises(ProposerError, match="10 answers in a row"):
         proposer.propose(REQUEST)
 
 
