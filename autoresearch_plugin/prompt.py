@@ -27,7 +27,7 @@ from autoresearch_plugin.tried import Tried as Tried
 
 BEST = 8  # kept results quoted
 LAST = 10  # latest results quoted
-TRIED_LINES = 600  # one line for each idea tried so far
+TRIED_LINES = 500  # one line for each idea tried so far
 TRIED_CHARS = 48_000
 OUTPUT_CHARS = 4_000  # program output, all crashes together, as JSON
 CRASH_LINES = 8  # program output of one crash
@@ -279,11 +279,14 @@ def _all_tried(request: Request) -> str:
 
 
 def _crashes(request: Request) -> str:
-    """What the latest crashes printed, newest first, within the cap."""
+    """What the latest crashes printed, newest first, within the cap; the same only
+    once."""
     said: list[dict[str, Any]] = []
+    seen: set[str] = set()
     for tried in reversed(request.tried):
-        if not (tried.reason and _is_programs(tried)):
+        if not (tried.reason and _is_programs(tried)) or tried.reason in seen:
             continue
+        seen.add(tried.reason)
         lines = clean(tried.reason, lines=CRASH_LINES).splitlines()
         lines += clean(tried.printed, lines=CRASH_LINES).splitlines()
         one = {"candidate": tried.number, "printed": lines}
@@ -388,7 +391,8 @@ def _listed(head: str, tried: Iterable[Tried], line: Callable[[Tried], str]) -> 
 
 def _short_line(tried: Tried) -> str:
     words = one_line(tried.label, 76) + _relative(tried)
-    return f"#{tried.number} {tried.verdict}{_effect(tried)} {tried.category}: {words}"
+    effect = f"{lessons.effect_words(tried.effect)} ".lstrip()
+    return f"#{tried.number} {tried.verdict} {effect}{tried.category}: {words}"
 
 
 def _relative(tried: Tried) -> str:

@@ -145,9 +145,9 @@ def test_a_longer_history_leaves_out_the_oldest_and_says_so() -> None:
     """Beyond the bound the oldest ideas go, and their number is given."""
     past = tuple(tried(n) for n in range(1, 1001))
     tail = prompt.tail(replace(REQUEST, tried=past))
-    assert "(400 older ones left out)" in tail
+    assert "(500 older ones left out)" in tail
     assert "#1000 discard" in tail
-    assert "#400 discard" not in tail
+    assert "#500 discard" not in tail
 
 
 def test_paused_categories_are_named() -> None:
@@ -193,7 +193,7 @@ def test_words_of_a_crash_appear_only_inside_the_marks() -> None:
 def test_crash_output_is_capped_over_all_crashes() -> None:
     """Many long crashes together stay within the cap; the newest come first."""
     long = "\n".join(f"line {i} " + "x" * 500 for i in range(200))
-    past = tuple(tried(n, "crash", reason=long) for n in range(1, 40))
+    past = tuple(tried(n, "crash", reason=f"{n}\n{long}") for n in range(1, 40))
     tail = prompt.tail(replace(REQUEST, tried=past))
     assert len(block(tail)) <= prompt.OUTPUT_CHARS
     first = json.loads(block(tail))[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,8 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoresearch_plugin.candidate import Edit, signature
+from autoresearch_plugin.candidate import (
+    Edit,
+    Proposal,
+    apply_edits,
+    identity,
+    signature,
+)
 from autoresearch_plugin.errors import PatchError, ProposerError, SettingsError
+from autoresearch_plugin.patch import Change
 from autoresearch_plugin.prompt import Request, Tried
 from autoresearch_plugin.proposers import Answer, Exhausted, Proposer, base, make, note
 from autoresearch_plugin.proposers.base import Patience
@@ -133,12 +141,19 @@ def test_anthropic_without_a_key_tells_the_two_ways_out() -> None:
 
 
 OWN = """
+from autoresearch_plugin.candidate import Proposal
 from autoresearch_plugin.proposers import Answer
 
 class Plain:
     name = "plain"
     def propose(self, request):
         return Answer()
+
+class Stuck(Plain):
+    def propose(self, request):
+        edits = [{"op": "set", "knob": "LR", "value": 0.1}]
+        one = Proposal.from_data({"title": "same", "edits": edits})
+        return Answer((one, one))
 
 class Wired(Plain):
     def __init__(self, options):
@@ -165,6 +180,19 @@ def test_a_class_of_the_users_own_gets_options_if_it_takes_them(
     assert note(plain) == ""
     wired = made(f"{own_module}:Wired", model="m", seed=3)
     assert wired.name == "wired m 3"
+
+
+def test_a_class_of_the_users_own_is_checked_like_the_others(own_module: str) -> None:
+    """It need not know the rules: what it repeats is refused, at last for good."""
+    stuck = made(f"{own_module}:Stuck")
+    assert len(stuck.propose(REQUEST).proposals) == 1
+    request = replace(REQUEST, tried=(tried(knob()),))
+    for _ in range(9):
+        answer = stuck.propose(request)
+        assert answer.proposals == ()
+        assert answer.refused[0][1].startswith("already tried as #12: discard")
+    with pytest.raises(ProposerError, match="10 answers in a row"):
+        stuck.propose(request)
 
 
 # ------------------------------------------------------------------ checks
@@ -253,6 +281,118 @@ def test_the_order_of_edits_does_not_make_an_idea_new() -> None:
     with pytest.raises(PatchError, match="already tried"):
         check(data(knob("DEPTH", 2), knob()), request)
     check(data(knob("DEPTH", 2), knob(value=0.2)), request)
+
+
+def replaced(old: str, new: str) -> dict[str, Any]:
+    return {"op": "replace", "old": old, "new": new}
+
+
+def known(*edits: dict[str, Any], source: str = SOURCE, **more: Any) -> Tried:
+    """An idea that was tried on `source`, as the ledger tells of it."""
+    parsed = tuple(map(Edit.from_data, edits))
+    does = identity(source, apply_edits(parsed, source))
+    moves = tuple(Change(*one) for one in json.loads(does["changes"]))
+    more = {"source_key": does["source_key"], "changes": moves, **more}
+    return tried(*edits, **more)
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        [replaced("LR = 0.04", "LR  =  5e-2  # rate")],
+        [replaced("LR = 0.04\nDEPTH = 4", "DEPTH = 4\nLR = 0.05")],
+        [{"op": "apply", "diff": "@@ @@\n-LR = 0.04\n+LR = 0.05"}],
+    ],
+)
+def test_another_spelling_of_a_program_is_no_new_idea(again: Any) -> None:
+    """Spaces, comments, the order of constants or another verb; a value is new."""
+    request = replace(REQUEST, tried=(known(knob(value=0.05)),))
+    with pytest.raises(PatchError, match="already tried as #12: discard"):
+        check(data(*again), request)
+    check(data(knob(value=0.06)), request)
+
+
+MOVED = replace(REQUEST, head="new", source=SOURCE.replace("DEPTH = 4", "DEPTH = 5"))
+
+
+@pytest.mark.parametrize("again", [knob(value=0.05), replaced("0.04", "0.05")])
+def test_a_repeat_on_a_moved_baseline_has_to_be_asked_for(again: Any) -> None:
+    """Refused with the earlier result and the way; with its number it is a retest."""
+    earlier = known(knob(value=0.05), head="old", effect=0.002, effect_sd=0.001)
+    request = replace(MOVED, tried=(earlier,))
+    with pytest.raises(PatchError) as caught:
+        check(data(again), request)
+    assert str(caught.value) == (
+        "already tried as #12: discard, val_bpb +0.002 ± 0.002. That was on an earlier "
+        "baseline. Propose something else, or say that you want it tried again: "
+        '"retest": 12.'
+    )
+    assert check(data(again, retest=12), request).retest == 12
+    assert check(data(again, retest=True), request).retest == 12
+    with pytest.raises(PatchError, match="another idea than this one, which is #12"):
+        check(data(again, retest=11), request)
+
+
+@pytest.mark.parametrize("head", ["new", ""])
+def test_a_retest_is_made_once_for_each_baseline(head: str) -> None:
+    """Neither decided nor waiting it can be asked for again, until the next keep."""
+    first = known(knob(value=0.05), head="old")
+    second = replace(first, number=13, head=head, retests=12)
+    request = replace(MOVED, tried=(first, second))
+    with pytest.raises(PatchError, match="already tried as #13"):
+        check(data(knob(value=0.05), retest=12), request)
+    later = replace(request, head="newer", tried=(first, replace(second, head="new")))
+    assert check(data(knob(value=0.05), retest=13), later).retest == 13
+
+
+def test_what_was_kept_is_not_tried_again() -> None:
+    """It is in the baseline, or was replaced there by something better."""
+    request = replace(
+        MOVED, tried=(known(knob(value=0.05), head="old", verdict="keep"),)
+    )
+    with pytest.raises(PatchError, match="already tried as #12: keep"):
+        check(data(knob(value=0.05), retest=12), request)
+
+
+def test_what_never_ran_is_free_on_another_baseline() -> None:
+    """That it did not apply to one says nothing of the next."""
+    earlier = known(knob(value=0.05), head="old", reason="does not apply to 3f2c1aa: x")
+    assert (
+        check(data(knob(value=0.05)), replace(MOVED, tried=(earlier,))).retest is None
+    )
+    with pytest.raises(PatchError, match="already tried"):
+        check(data(knob(value=0.05)), replace(MOVED, tried=(earlier,), head="old"))
+
+
+@pytest.mark.parametrize("number", [-1, 0.5, "12", [12]])
+def test_a_retest_that_is_no_number_is_refused(number: Any) -> None:
+    """The field is a number or left out; a new idea has none to name."""
+    with pytest.raises(PatchError, match="`retest` is the number of an earlier"):
+        check(data(knob(), retest=number), REQUEST)
+    with pytest.raises(PatchError, match="this one is new, so leave it out"):
+        check(data(knob(), retest=3), REQUEST)
+    assert check(data(knob(), retest=None, repairs=False), REQUEST).retest is None
+
+
+def test_a_repair_is_of_the_crash_that_was_shown() -> None:
+    """No other can be mended; a pause does not concern it."""
+    crashed = known(knob(value=0.05), verdict="crash")
+    request = replace(REQUEST, tried=(crashed,), mend=crashed, banned=("other",))
+    assert check(data(knob(value=0.06), repairs=12), request).repairs == 12
+    assert check(data(knob(value=0.06), repairs=True), request).repairs == 12
+    with pytest.raises(PatchError, match="to be mended now is #12"):
+        check(data(knob(value=0.06), repairs=11), request)
+    with pytest.raises(PatchError, match="to be mended now is none"):
+        check(data(knob(value=0.06), repairs=12), REQUEST)
+    with pytest.raises(PatchError, match="already tried as #12: crash"):
+        check(data(knob(value=0.05), repairs=12), request)
+
+
+def test_proposals_with_numbers_survive_their_json_form() -> None:
+    """What is optional is left out where there is none."""
+    proposal = Proposal.from_data(data(knob(), retest=3, repairs=4))
+    assert Proposal.from_data(proposal.to_data()) == proposal
+    assert "retest" not in Proposal.from_data(data(knob())).to_data()
 
 
 def test_an_earlier_idea_that_is_no_python_does_not_disturb() -> None:

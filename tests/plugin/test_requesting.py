@@ -21,7 +21,7 @@ import crowded
 from crowded import Crowd
 
 NewCrowd = Callable[..., Crowd]
-BYTES = 64_000  # of the changing part; code and prose have some 3 bytes in a token
+BYTES = 48_000  # of the changing part; it has some 2.5 bytes in a token
 NOTES = "\n".join(f"note {n}" for n in range(90))
 TRACE = f"""\
 {NOTES}
