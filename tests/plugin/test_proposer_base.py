@@ -312,6 +312,15 @@ def test_another_spelling_of_a_program_is_no_new_idea(again: Any) -> None:
     check(data(knob(value=0.06)), request)
 
 
+def test_the_same_code_in_another_edit_is_no_new_idea() -> None:
+    """What counts is the program that comes out of it."""
+    request = replace(REQUEST, tried=(known(replaced("LR * DEPTH", "DEPTH * LR")),))
+    code = "def train(run):\n    'Train.'\n    return (DEPTH * LR)"
+    with pytest.raises(PatchError, match="already tried as #12: discard"):
+        check(data({"op": "define", "source": code}), request)
+    check(data({"op": "define", "source": code.replace("*", "+")}), request)
+
+
 MOVED = replace(REQUEST, head="new", source=SOURCE.replace("DEPTH = 4", "DEPTH = 5"))
 
 

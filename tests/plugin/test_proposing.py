@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -153,7 +154,7 @@ def test_a_class_proposes(new_project: Any, monkeypatch: pytest.MonkeyPatch) -> 
     project = new_project("class")
     (project.path / "classes.py").write_text(CLASSES)
     project.commit()
-    monkeypatch.setenv("PYTHONPATH", str(project.path))
+    monkeypatch.setenv("PYTHONPATH", str(project.path), prepend=os.pathsep)
     ran = session(project, "--autoresearch-proposer=classes:Mine")
 
     assert ran.ret == 0, ran.text
@@ -174,7 +175,7 @@ def test_a_proposer_with_a_bug_is_a_failure(
     project: Any, monkeypatch: pytest.MonkeyPatch, name: str, words: str, lanes: str
 ) -> None:
     """Exit code 1, one sentence, no traceback, and no lane that waits for ever."""
-    monkeypatch.setenv("PYTHONPATH", str(project.path))
+    monkeypatch.setenv("PYTHONPATH", str(project.path), prepend=os.pathsep)
     proposer = f"--autoresearch-proposer=classes:{name}"
     ran = project.research(proposer, lanes, timeout=60)
     text = ran.stdout.str() + ran.stderr.str()
