@@ -180,6 +180,9 @@ def show(options: argparse.Namespace) -> Iterator[str]:
     for name in (*names, "file") if row["commit_id"] else names:
         if row[name]:
             yield f"  {name:<10} {flat(row[name])}"
+    for name in ("retests", "repairs"):
+        if row[name]:
+            yield f"  {name:<10} #{row[name]:03d}"
     reason = row["reason"].removeprefix(f"{row['state']}: ")
     yield f"  {'state':<10} {row['state']}: {flat(reason)}"
     if row["commit_id"]:

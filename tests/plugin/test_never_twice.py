@@ -11,13 +11,18 @@ from typing import Any
 
 import pytest
 
-STUB = '''"""Says the same ten times, and keeps what it was told."""
-import json, sys
+from autoresearch_plugin.cli import main
+
+STUB = '''"""Says the same ten times; the third time it could know the result."""
+import json, sqlite3, sys, time
 request = json.load(sys.stdin)
 with open("told.jsonl", "a+") as file:
     file.write(json.dumps(request) + "\\n")
     file.seek(0)
     asked = len(file.readlines())
+ledger = sqlite3.connect(".autoresearch/ledger.db")
+while asked == 2 and ledger.execute("SELECT * FROM verdicts").fetchone() is None:
+    time.sleep(0.02)
 if asked <= 10:
     edits = [{"op": "set", "knob": "LR", "value": 0.9}]
     category = "learning-rate"
@@ -123,7 +128,9 @@ def test_an_idea_may_be_tried_again_on_purpose(new_project: Any) -> None:
     assert f"already tried as #{row['id']}" in third
 
 
-def test_a_crash_is_mended_once(new_project: Any) -> None:
+def test_a_crash_is_mended_once(
+    new_project: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     """One request shows the traceback; the repair says which crash it mends."""
     project = new_project("mended")
     ran = session(project, MENDER, "--autoresearch-experiments=6")
@@ -137,3 +144,6 @@ def test_a_crash_is_mended_once(new_project: Any) -> None:
     assert [row["state"] for row in rows if row["repairs"] == 1] == ["keep"]
     assert [row["repairs"] for row in rows].count(None) == len(rows) - 1
     assert "#001 crashed; asking once for a mended version" in ran.stdout.str()
+    number = next(row["id"] for row in rows if row["repairs"])
+    assert main(["--root", str(project.path), "show", str(number)]) == 0
+    assert "  repairs    #001\n" in capsys.readouterr().out
