@@ -257,6 +257,8 @@ def _raw(knob: Knob, value: Any) -> Any:
     low, high = _ends(knob)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
+    if knob.is_integer and value != int(value):  # a model's idea, perhaps
+        return None
     return value if low <= value <= high else None
 
 

@@ -160,6 +160,13 @@ def test_candidates_that_do_more_than_set_knobs_do_not_mislead_it() -> None:
     assert TpeProposer(1).propose(replace(LR_ONLY, number=3, tried=noise)) == plain
 
 
+def test_a_fraction_of_a_count_is_no_place_in_the_space() -> None:
+    """A model may set an integer knob to 2.5; the search that fills in goes on."""
+    request = replace(REQUEST, source="DEPTH = 4  # range 1..8\n")
+    known = replace(request, tried=(past(1, -0.1, DEPTH=2.5),))
+    assert TpeProposer(1).propose(known).proposals
+
+
 def test_a_pause_of_a_category_does_not_concern_a_search() -> None:
     """A search goes on when the prompt would ask for other kinds of ideas."""
     request = replace(LR_ONLY, banned=("learning-rate", "other"))
