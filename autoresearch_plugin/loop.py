@@ -228,7 +228,9 @@ class Research(Measuring):
     ) -> Judgement | None:
         key = patch.sha256(patch.normalise(patched))
         old = self.ledger.decided_before(head.id, key, number)
-        if old is None or not self._holds(old["evidence"]):
+        if old is None:
+            return self._crashed_before(number, idea, head, patched, key)
+        if not self._holds(old["evidence"]):
             return None
         if _is_untrusted(old["sandbox"]) and not _is_untrusted(self.sandbox):
             return None
@@ -242,6 +244,26 @@ class Research(Measuring):
             number, head.id, verdict.decision, evidence, old["sandbox"]
         )
         return Judgement(old["state"], reason, number, head, patched, verdict, True)
+
+    def _crashed_before(
+        self, number: int, idea: Idea, head: Head, patched: str, key: str
+    ) -> Judgement | None:
+        """A crash is no verdict, and who wrote a test by hand may look at it again; but
+        of two equal proposals in the queue one is enough."""
+        if idea.kind != "generated":
+            return None
+        for old in self.ledger.crashed_before(head.id, key, number):
+            outcome = old["reason"].partition(":")[0].partition(" ")[0]
+            if outcome in list(Outcome) and not Outcome(outcome).is_accident:
+                # no more of its words: they may be those of a process that scored
+                reason = f"crashed before as #{old['id']:03d}: {outcome}"
+                self._close(number, "crash", reason)
+                return Judgement(
+                    *("crash", reason, number, head, patched),
+                    from_ledger=True,
+                    outcome=outcome,
+                )
+        return None
 
     def _holds(self, evidence: Mapping[str, Any]) -> bool:
         """Whether a verdict of the past answers what is asked now.

@@ -88,6 +88,13 @@ class Candidates(Connection):
         )
         return rows[0] if rows else None
 
+    def crashed_before(self, head: str, source_key: str, than: int) -> list[Row]:
+        """Equal candidates that crashed on the same head."""
+        return self._candidates(
+            "c.head=? AND c.source_key=? AND c.id<>? AND c.state='crash'",
+            *(head, source_key, than),
+        )
+
     def kept_as(self, signature: str, source_sha256: str) -> Row | None:
         """The kept candidate of this signature that left exactly this source."""
         rows = self._candidates(

@@ -36,6 +36,18 @@ class Mine:
         edits = [{"op": "set", "knob": "LR", "value": 0.9}]
         return Answer((Proposal.from_data({"title": "from a class", "edits": edits}),))
 
+class Twins:
+    name = "twins"
+    def propose(self, request):
+        if request.number:
+            raise Exhausted("that was all.")
+        other = {"op": "replace", "old": 'MISBEHAVE = ""', "new": 'MISBEHAVE="crash"'}
+        edits = [{"op": "set", "knob": "MISBEHAVE", "value": "crash"}], [other]
+        return Answer(tuple(
+            Proposal.from_data({"title": f"twin {n}", "edits": edit})
+            for n, edit in enumerate(edits)
+        ))
+
 class Broken:
     name = "broken"
     def propose(self, request):
@@ -121,6 +133,22 @@ def test_what_cannot_be_used_costs_no_run(new_project: Any) -> None:
     assert "5 answers of the proposer could not be used (no run spent)" in ran.text
     for words in ("line 1: ", "'conftest.py', but only train.py", "line 5 is no JSON"):
         assert words in ran.text
+
+
+def test_of_two_equal_proposals_at_once_one_is_run(
+    new_project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither could be compared with the other; a crash need not be seen twice."""
+    project = new_project("twins")
+    (project.path / "classes.py").write_text(CLASSES)
+    project.commit()
+    monkeypatch.setenv("PYTHONPATH", str(project.path), prepend=os.pathsep)
+    ran = session(project, "--autoresearch-proposer=classes:Twins")
+
+    assert ran.ret == 0, ran.text
+    assert ran.states == {"twin 0": "crash", "twin 1": "crash"}
+    assert ran.rows[1]["reason"] == "crashed before as #001: error"
+    assert ran.runs == 1
 
 
 def test_a_program_proposes(project: Any) -> None:
