@@ -142,8 +142,7 @@ class ProposerThread(threading.Thread):
         return limit is not None and made >= limit
 
     def _states(self) -> list[str]:
-        rows = self.research.ledger.candidates(self.research.session)
-        return [row["state"] for row in rows if row["kind"] == "generated"]
+        return self.research.ledger.generated_states(self.research.session)
 
     def _event(self, kind: str, text: str) -> None:
         self.research.ledger.add_event(self.research.session, kind, text)
