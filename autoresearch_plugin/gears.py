@@ -73,8 +73,11 @@ def paused(tried: Sequence[Tried], refused: int = 0) -> tuple[str, ...]:
     return tuple(name for name in CATEGORIES if left.get(name, 0) > refused)
 
 
-def gear(tried: Sequence[Tried], sign: float) -> str:
-    """How to search now: `explore`, or on a plateau each of `GEARS` for a while."""
+def gear(tried: Sequence[Tried], sign: float, banned: Sequence[str] = ()) -> str:
+    """How to search now: `explore`, or on a plateau each of `GEARS` for a while.
+
+    Not what is paused, nor what has nothing to work on.
+    """
     decided = [one for one in tried if one.verdict in DECIDED]
     kept = [place for place, one in enumerate(decided) if one.verdict == "keep"]
     idle = len(decided) - (kept[-1] + 1 if kept else 0)
@@ -83,6 +86,8 @@ def gear(tried: Sequence[Tried], sign: float) -> str:
     gears = [name for name in GEARS if name != EXPLORE]
     if len(near_misses(tried, sign)) < 2:
         gears.remove("recombine")
+    if "simplification" in banned:
+        gears.remove("simplify")
     if not kept:
         gears.remove("ablate")
     gears.append(EXPLORE)

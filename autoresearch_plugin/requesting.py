@@ -72,7 +72,7 @@ def build_request(research: Research) -> Request:
         number=sum(row["kind"] == "generated" for row in rows),
         head=head.id,
         banned=banned,
-        gear=gears.gear(tried, 1.0 if direction == "min" else -1.0),
+        gear=gears.gear(tried, 1.0 if direction == "min" else -1.0, banned),
         wanted=gears.wanted(tried, banned, len(refused)),
         refused=tuple(refused),
         mend=_mend(research, rows, tried),

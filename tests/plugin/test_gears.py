@@ -96,9 +96,13 @@ def test_a_plateau_changes_gear_and_a_keep_changes_it_back() -> None:
 
 
 def test_a_gear_needs_something_to_work_on() -> None:
-    """Nothing to recombine without near misses, nothing to take back without a keep."""
-    names = {gears.gear(row(*["discard"] * n), 1.0) for n in range(12, 60)}
+    """Nothing to recombine without near misses, nothing to take back without a keep,
+    and nothing to simplify while that is paused."""
+    past = [row(*["discard"] * n) for n in range(12, 60)]
+    names = {gears.gear(one, 1.0) for one in past}
     assert names == {"larger steps", "simplify", "explore"}
+    names = {gears.gear(one, 1.0, ("simplification",)) for one in past}
+    assert names == {"larger steps", "explore"}
 
 
 def test_what_waits_does_not_wear_a_gear_out() -> None:
