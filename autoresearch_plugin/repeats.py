@@ -16,7 +16,7 @@ from autoresearch_plugin.lessons import effect_words
 from autoresearch_plugin.quoting import one_line
 from autoresearch_plugin.tried import Tried
 
-NEVER_RAN = "does not apply"  # how the reason begins of one that met no device
+NEVER_RAN = ("does not apply", "no-op")  # how reasons begin of what met no device
 
 
 def same_edits(edits: tuple[Edit, ...], tried: Sequence[Tried]) -> list[Tried]:

@@ -363,9 +363,10 @@ def test_what_was_kept_is_not_tried_again() -> None:
         check(data(knob(value=0.05), retest=12), request)
 
 
-def test_what_never_ran_is_free_on_another_baseline() -> None:
-    """That it did not apply to one says nothing of the next."""
-    earlier = known(knob(value=0.05), head="old", reason="does not apply to 3f2c1aa: x")
+@pytest.mark.parametrize("reason", ["does not apply to 3f2c1aa: x", "no-op: x"])
+def test_what_never_ran_is_free_on_another_baseline(reason: str) -> None:
+    """That it did not apply to one, or changed nothing, says nothing of the next."""
+    earlier = known(knob(value=0.05), head="old", reason=reason)
     assert (
         check(data(knob(value=0.05)), replace(MOVED, tried=(earlier,))).retest is None
     )
