@@ -27,6 +27,7 @@ from autoresearch_plugin.candidate import (
     render_test,
 )
 from autoresearch_plugin.errors import InfrastructureError, PatchError, SettingsError
+from autoresearch_plugin.idea import Head
 from autoresearch_plugin.ledger import Ledger
 from autoresearch_plugin.settings import GENERATED
 
@@ -175,6 +176,7 @@ def facts(tmp_path: Path) -> Iterator[SimpleNamespace]:
     session = ledger.start_session("research", None, "{}")["id"]
     facts = SimpleNamespace(root=tmp_path, ledger=ledger, session=session)
     facts.profile, facts.metric = SimpleNamespace(direction="min"), "score"
+    facts.head = lambda: Head("h", "LR = 0.1\n", None)
     edit = {"op": "set", "knob": "LR", "value": 0.9}
     proposal = Proposal.from_data({"title": "burn", "edits": [edit]})
     number = generated.add_generated(facts, proposal, "scripted")  # type: ignore[arg-type]
