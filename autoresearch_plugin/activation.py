@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from autoresearch_plugin.state import State
 
 
+GAVE_UP = 6  # exit code, of ours: pytest's go up to 5
+
+
 def activate(config: pytest.Config, state: State) -> None:
     """Under the flag: register what runs lanes, reports and a diff."""
     if config.option.autoresearch and config.option.autoresearch_diff:
@@ -158,7 +161,7 @@ class SessionPlugin:
 
 
 def exit_code(session: pytest.Session, state: State) -> int:
-    """0 budget used up, 1 real failures, 2 interrupted (docs: exit codes)."""
+    """0 budget used up, 1 real failures, 2 interrupted, 6 nobody left to propose."""
     status = int(session.exitstatus)
     research = state.research
     if status == 2 and session.shouldfail:
@@ -167,6 +170,8 @@ def exit_code(session: pytest.Session, state: State) -> int:
         status = 0  # nothing collected: the generated ones were the work
     if status == 0 and state.failures():
         status = 1
+    if status == 0 and state.gave_up():
+        status = GAVE_UP
     if status == 0 and state.settings.require_keep:
         from autoresearch_plugin.auditing import is_revoked
 

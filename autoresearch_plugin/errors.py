@@ -10,6 +10,7 @@
     |   |-- LedgerError
     |   |-- RepositoryError
     |   `-- ProposerError    the proposer gave up
+    |       `-- Unavailable  it did so for now, and is asked again later
     `-- SessionStopping      the session ends while a trial is running
 
 Every message says what happened, the value seen and what to do next.
@@ -60,7 +61,15 @@ class RepositoryError(InfrastructureError):
 
 
 class ProposerError(InfrastructureError):
-    """A proposer failed for good; `transient` failures are retried before this."""
+    """A proposer failed, and there is no point in asking it again."""
+
+
+class Unavailable(ProposerError):
+    """A proposer gives no answer now; it is worth asking again after a pause."""
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after  # seconds that the provider asks for
 
 
 class SessionStopping(AutoresearchError):

@@ -13,7 +13,6 @@ import faulthandler
 import importlib.abc
 import importlib.machinery
 import importlib.util
-import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from autoresearch_plugin.state import State
 
 LANE = "autoresearch-lane"
-IDLE_SECONDS = 0.05
+A_PROPOSAL = "a proposal"  # what a lane waits for that has nothing to do
 SUBJECT = pytest.StashKey["Row"]()  # the ledger's row of a generated candidate
 
 
@@ -206,8 +205,14 @@ class LanePlugin:
                 self._report(lane, call)
 
     def _run(self, session: pytest.Session) -> None:
-        """Claim work until there is none: baseline runs, tests, or a short wait."""
         self.state.hold_device()
+        try:
+            self._work(session)
+        finally:
+            self.research.end_wait()
+
+    def _work(self, session: pytest.Session) -> None:
+        """Claim work until there is none: baseline runs, tests, or a short wait."""
         research, ledger = self.research, self.research.ledger
         slot = session.items.index(self.lane)  # type: ignore[arg-type]
         by_id = {item.nodeid: item for item in session.items}
@@ -215,19 +220,21 @@ class LanePlugin:
             if ledger.stopping(research.session):
                 return
             over = bool(research.used_up())
-            if not over and self._work_left() and research.calibrate():
+            proposing = self._proposing()
+            more = not over and (proposing != "no" or self._work_left())
+            if more and research.calibrate(late=proposing == "late"):
                 continue
             unit = ledger.claim_unit(
                 research.session, research.lane, research.device.id, only_hand=over
             )
             if unit is not None:
+                research.end_wait()
                 self._run_unit(session, slot, by_id, unit)
-            elif over or not self._more_may_come():
+            elif over or proposing == "no":
                 self._audit()
                 return
             else:
-                research.tick()
-                time.sleep(IDLE_SECONDS)
+                research.idle(A_PROPOSAL)
 
     def _audit(self) -> None:
         """Take part in the audit, once nobody can move the baseline any more."""
@@ -237,8 +244,7 @@ class LanePlugin:
         ):
             if ledger.stopping(research.session):
                 return
-            research.tick()
-            time.sleep(IDLE_SECONDS)
+            research.idle("the last runs of other lanes")
         if research.settings.audit == "never":
             return
         todo = auditing.plan(research)
@@ -246,17 +252,17 @@ class LanePlugin:
             if ledger.stopping(research.session):
                 return
             if not auditing.step(research, todo):
-                research.tick()
-                time.sleep(IDLE_SECONDS)
+                research.idle("the audit's runs in other lanes")
         auditing.conclude(research)
 
     def _work_left(self) -> bool:
         counts = self.research.ledger.unit_counts(self.research.session)
-        return any(state == "queued" for _, state in counts) or self._more_may_come()
+        return any(state == "queued" for _, state in counts)
 
-    def _more_may_come(self) -> bool:
+    def _proposing(self) -> str:
+        """`yes`, `late` or `no`: see `set_proposing`."""
         row = self.research.ledger.session(self.research.session)
-        return bool(row["proposing"] == "yes")
+        return str(row["proposing"])
 
     def _run_unit(
         self,

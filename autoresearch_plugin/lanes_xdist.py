@@ -188,7 +188,7 @@ class ControllerPlugin:
         unit = ledger.unit_of_lane(session, worker)
         if unit is None:
             status = {row["name"]: row["status"] for row in ledger.lanes(session)}
-            label = (status.get(worker) or {}).get("label", "waiting for a candidate")
+            label = (status.get(worker) or {}).get("label", "waiting for a proposal")
             report.longrepr = f"worker {worker} died while {label}"
             return
         nodeid = unit["current"] or unit["target"]

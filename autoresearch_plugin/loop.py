@@ -59,22 +59,29 @@ class Research(Measuring):
 
     # ----------------------------------------------------------- baseline runs
 
-    def calibrate(self) -> bool:
-        """Run one baseline trial if the head needs one now; whether it did."""
+    def calibrate(self, late: bool = False) -> bool:
+        """Run one baseline trial if the head needs one now; whether it did.
+
+        `late` says that lanes have nothing better to do: then it gets at once the runs
+        that it would get in time.
+        """
         head = self.head()
-        row = self.ledger.claim_head_trial(self.session, head.id, self._wanted(head))
+        have = len(self.ledger.head_trials(head.id))
+        wanted = HEAD_TOP_MAX if late else self._wanted(head, have)
+        if have + self.ledger.running_head_trials(head.id) >= wanted:
+            return False  # looked at often by lanes that wait: not worth a lock
+        row = self.ledger.claim_head_trial(self.session, head.id, wanted)
         if row is None:
             return False
         self._head_trial(head, row)
         return True
 
-    def _wanted(self, head: Head) -> int:
+    def _wanted(self, head: Head, measured: int) -> int:
         """Runs this head should have: one to screen, more once it is screened against.
 
         Losers can be dropped from the first run on, so candidates start early; lanes
         that would idle meanwhile calibrate.
         """
-        measured = len(self.ledger.head_trials(head.id))
         screened = self.ledger.screened_count(head.id)
         if measured == 0 and self.ledger.running_head_trials(head.id):
             return judge.HEAD_MIN
@@ -87,9 +94,10 @@ class Research(Measuring):
         while len(self.ledger.head_trials(head.id)) < wanted:
             row = self.ledger.claim_head_trial(self.session, head.id, wanted)
             if row is None:
-                self.pause("waiting for the baseline, which another process measures")
+                self.pause("the baseline, which another process measures")
             else:
                 self._head_trial(head, row)
+        self.end_wait()
 
     def _head_trial(self, head: Head, row: Row) -> None:
         number = row["seed_index"] + 1
@@ -172,7 +180,8 @@ class Research(Measuring):
         """Of equal candidates at once, the others wait for the verdict of the first."""
         name = f"{head.id} {patch.sha256(patch.normalise(patched))}"
         while not self.ledger.try_lease(name):
-            self.pause("waiting for an equal candidate, which another process runs")
+            self.pause("an equal candidate, which another process runs")
+        self.end_wait()
         try:
             yield
         finally:
@@ -434,7 +443,8 @@ class Research(Measuring):
 
     def _take_keep_lease(self) -> None:
         while not self.ledger.try_lease(KEEP_LEASE):
-            self.pause("waiting for another lane to commit its keep")
+            self.pause("another lane to commit its keep")
+        self.end_wait()
         self._follow_branch()
 
     def _follow_branch(self) -> None:

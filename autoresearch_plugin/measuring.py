@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from autoresearch_plugin.repository import Repository
     from autoresearch_plugin.settings import Settings
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.05  # between two looks of a process that waits, doubled from look to
+LONGEST_POLL = 0.5  # look up to this
+WAITS = "waits"  # phase of a lane that has nothing to do
 REFERENCE_AGE = 24 * 3600.0  # seconds after which a baseline's claims are removed
 
 Positions = Callable[[TrialResult], int]
@@ -64,6 +66,8 @@ class Measuring:
     moves_head: bool = False
     heeds_stop: bool = True
     tick: Callable[[], None] = field(default=lambda: None)
+    _wait: tuple[str, float] | None = field(default=None, init=False)  # for what, since
+    _poll: float = field(default=POLL_SECONDS, init=False)
 
     # -------------------------------------------------------------------- facts
 
@@ -475,6 +479,11 @@ class Measuring:
             self._publish(None)
 
     def _publish(self, status: Row | None) -> None:
+        if status is not None:
+            self.end_wait()
+        self._show(status)
+
+    def _show(self, status: Row | None) -> None:
         self.ledger.set_lane(self.session, self.lane, self.device.id, status)
 
     def value_text(self, result: TrialResult) -> str:
@@ -497,10 +506,32 @@ class Measuring:
             raise SessionStopping(reason)
 
     def pause(self, why: str) -> None:
-        """Wait for another process; `why` is for whoever reads a stack dump."""
+        """Wait a moment for `why`, which another process has under way.
+
+        Raises:
+            SessionStopping: the session ends.
+        """
         if reason := self.should_stop():
             raise SessionStopping(reason)
-        time.sleep(POLL_SECONDS)
+        self.idle(why)
+
+    def idle(self, why: str) -> None:
+        """Wait a moment, longer from call to call; the ledger learns for what."""
+        if self._wait is None or self._wait[0] != why:
+            self.end_wait()
+            self._wait = why, time.time()
+            status = {"label": f"waiting for {why}", "phase": WAITS}
+            self._show({**status, "share": 0.0, "started": time.time()})
+        self.tick()
+        time.sleep(self._poll)
+        self._poll = min(LONGEST_POLL, 2 * self._poll)
+
+    def end_wait(self) -> None:
+        """What was waited for is there: record the wait, if there was one."""
+        if self._wait is not None:
+            (why, since), self._wait, self._poll = self._wait, None, POLL_SECONDS
+            self.ledger.add_wait(self.session, self.lane, why, since)
+            self._show(None)
 
     def tell(self, text: str) -> None:
         self.ledger.add_event(self.session, "progress", f"{self.lane}  {text}")

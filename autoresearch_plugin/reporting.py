@@ -14,6 +14,7 @@ import pytest
 from autoresearch_plugin import (
     __version__,
     auditing,
+    busy,
     comparing,
     containment,
     judge,
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from autoresearch_plugin.ledger import Row
     from autoresearch_plugin.loop import Research
     from autoresearch_plugin.state import State
+
+
+NOTED = ("fallback", "gave-up", "error")  # events that people must not miss
 
 
 class ReportingPlugin:
@@ -360,7 +364,7 @@ def set_total(state: State) -> None:
     made = sum(n for (kind, _), n in counts.items() if kind == "generated")
     row = research.ledger.session(research.session)
     wanted = research.settings.experiments
-    if wanted is None or row["proposing"] != "yes":
+    if wanted is None or row["proposing"] == "no":
         wanted = made
     session.testscollected = total = max(1, state.hand_written + max(made, wanted))
     terminal: Any = state.config.pluginmanager.getplugin("terminalreporter")
@@ -411,6 +415,9 @@ def collect_facts(state: State) -> closing.Facts:
         audit_seconds=ledger.audit_seconds(session),
         stopped_early=sum(trial["early"] == "stopped" for trial in trials),
         saved_seconds=midway.saved_seconds(trials),
+        lane_time=busy.occupancy(
+            [*trials, *ledger.audits(session)], ledger.waits(session)
+        ),
         notes=_notes(state),
     )
 
@@ -472,7 +479,7 @@ def _notes(state: State) -> list[str]:
         for row in research.ledger.events(research.session)
         if row["created"] >= since
     ]
-    notes = [row["text"] for row in events if row["kind"] in ("fallback", "error")]
+    notes = [row["text"] for row in events if row["kind"] in NOTED]
     refused = sum(row["kind"] == "refused" for row in events)
     if refused:
         notes.append(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from autoresearch_plugin.measuring import WAITS
 from autoresearch_plugin.quoting import visible
 from autoresearch_plugin.reports.closing import duration
 
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
     from autoresearch_plugin.loop import Research
 
 EVERY_SECONDS = 0.5
-TOLD = ("progress", "fallback", "error", "refused", "proposer", "gear", "mend")
+SHORT_WAIT = 5.0  # seconds; a lane that waits for longer says why
+TOLD = (
+    *("progress", "fallback", "gave-up", "error", "refused", "proposer"),
+    *("gear", "mend"),
+)
 
 
 class Screen:
@@ -66,7 +71,7 @@ class Screen:
         lanes = [
             row
             for row in self.research.ledger.lanes(self.research.session)
-            if row["status"]
+            if row["status"] and not _is_short_wait(row["status"])
         ]
         if self._terminal.isatty:
             self._write_live(lanes)
@@ -107,6 +112,9 @@ class Screen:
     def _lane_text(self, row: Row) -> str:
         status = row["status"]
         elapsed = time.time() - status["started"]
+        if status["phase"] == WAITS:
+            asking = self._asking() if status["label"].endswith("proposal") else ""
+            return f"{row['name']}  {status['label']}{asking}"
         typical = self._typical_seconds()
         left = None
         if typical is not None:
@@ -116,6 +124,11 @@ class Screen:
         eta = f", about {duration(left)} left" if left and left > 1 else ""
         done = f" {100 * status['share']:.0f} %" if status["phase"] == "train" else ""
         return f"{row['name']}  {status['label']}: {status['phase']}{done}{eta}"
+
+    def _asking(self) -> str:
+        """Why no proposal comes, where that is known."""
+        words = self.research.ledger.session(self.research.session)["asking"]
+        return f" ({words})" if words else ""
 
     def _typical_seconds(self) -> float | None:
         """What a run took so far, start-up and evaluation included."""
@@ -130,6 +143,11 @@ class Screen:
             self._capture.global_and_fixture_disabled()
         )
         return manager
+
+
+def _is_short_wait(status: Row) -> bool:
+    waits = status["phase"] == WAITS
+    return waits and time.time() - float(status["started"]) < SHORT_WAIT
 
 
 class Ticker(threading.Thread):

@@ -339,7 +339,7 @@ class State:
     def close(self, exitstatus: int) -> None:
         """End the session: the proposer, its files, its row in the ledger."""
         if self._proposer is not None:
-            self._proposer.quit.set()
+            self._proposer.stop()
             if self._proposer.is_alive():
                 self._proposer.join(timeout=1)  # it may wait for a model: leave it
         if self._lease is not None:
@@ -356,19 +356,27 @@ class State:
         if self.kind == "research":
             clear_generated(self.config.rootpath, names)
         state = "interrupted" if self._interrupted or exitstatus == 2 else "finished"
-        if state == "finished" and self.failures():
+        if state == "finished" and (self.failures() or self.gave_up()):
             state = "failed"
         self._opened.close(state, research.used_up() or self._why_ended())
 
     def failures(self) -> list[str]:
         """What broke in this session since it was started or resumed."""
+        return self._events("error")
+
+    def gave_up(self) -> list[str]:
+        """Why there was nobody left to propose: the proposer gave up, nothing fills
+        in. The same command goes on."""
+        return self._events("gave-up")
+
+    def _events(self, kind: str) -> list[str]:
         research = self.research
         since = research.ledger.session(research.session)["started"]
         events = research.ledger.events(research.session)
         return [
             row["text"]
             for row in events
-            if row["kind"] == "error" and row["created"] >= since
+            if row["kind"] == kind and row["created"] >= since
         ]
 
     def _why_ended(self) -> str:
@@ -378,7 +386,7 @@ class State:
             wanted
         ):
             return f"{wanted} experiments decided"
-        return "nothing more to try"
+        return "the proposer gave up" if self.gave_up() else "nothing more to try"
 
     def let_go(self) -> None:
         """Close this process' connection to the ledger; nothing comes after it."""

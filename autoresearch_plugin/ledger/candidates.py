@@ -114,13 +114,36 @@ class Candidates(Connection):
         return rows[-1] if rows else None
 
     def decided_count(self, session: int) -> int:
-        """Generated candidates of a session that have their verdict."""
+        """Generated candidates of a session that have their verdict.
+
+        One that was closed before it started (stale, or a no-op by now) is none.
+        """
         row = self._one(
             "SELECT count(*) AS n FROM candidates WHERE session=? AND kind='generated' "
-            "AND state IN ('keep', 'discard', 'crash', 'refused')",
+            "AND state IN ('keep', 'discard', 'crash', 'refused') "
+            "AND started IS NOT NULL",
             session,
         )
         return int((row or {}).get("n") or 0)
+
+    def made_count(self, session: int) -> int:
+        """Generated candidates that are an experiment, or may become one."""
+        row = self._one(
+            "SELECT count(*) AS n FROM candidates WHERE session=? AND kind='generated' "
+            "AND state NOT IN ('failed', 'stopped') "
+            "AND (started IS NOT NULL OR state IN ('queued', 'running'))",
+            session,
+        )
+        return int((row or {}).get("n") or 0)
+
+    def open_counts(self, session: int) -> Mapping[str, int]:
+        """How many generated candidates are `queued` and how many `running`."""
+        rows = self._query(
+            "SELECT state, count(*) AS n FROM candidates WHERE session=? AND "
+            "kind='generated' AND state IN ('queued', 'running') GROUP BY state",
+            session,
+        )
+        return {"queued": 0, "running": 0, **{row["state"]: row["n"] for row in rows}}
 
     def screened_count(self, head: str) -> int:
         """Candidates that had a run on `head`."""

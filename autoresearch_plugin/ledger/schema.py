@@ -23,6 +23,15 @@ CREATE INDEX trials_by_candidate ON trials(candidate);
 CREATE INDEX events_by_kind ON events(session, kind);
 """
 
+# Why lanes waited, and what there is to say of the proposer.
+WAITS = """
+CREATE TABLE waits(
+  id INTEGER PRIMARY KEY, session INTEGER NOT NULL, lane TEXT NOT NULL,
+  owner TEXT NOT NULL, reason TEXT NOT NULL, started REAL NOT NULL,
+  finished REAL NOT NULL);
+ALTER TABLE sessions ADD COLUMN asking TEXT
+"""
+
 SCHEMA = f"""
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE sessions(
@@ -77,6 +86,7 @@ CREATE TABLE events(
   kind TEXT NOT NULL, text TEXT NOT NULL);
 {AUDITS}
 {IDEAS}
+{WAITS}
 """
 
 # What an older file needs to become the next version.
@@ -93,5 +103,5 @@ ALTER TABLE trials ADD COLUMN sandbox TEXT;
 ALTER TABLE trials ADD COLUMN scoring_cpu REAL;
 ALTER TABLE verdicts ADD COLUMN sandbox TEXT
 """,
-    3: IDEAS,
+    3: IDEAS + WAITS,
 }

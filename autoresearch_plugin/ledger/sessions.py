@@ -105,9 +105,15 @@ class Sessions(Connection):
             "UPDATE sessions SET profile=? WHERE id=?", json.dumps(profile), session
         )
 
-    def set_proposing(self, session: int, state: str) -> None:
-        """Whether candidates may still come: `yes` or `no`."""
-        self._execute("UPDATE sessions SET proposing=? WHERE id=?", state, session)
+    def set_proposing(
+        self, session: int, state: str, asking: str | None = None
+    ) -> None:
+        """Whether candidates may still come: `yes`, `late` (lanes that wait may fill
+        in) or `no`; `asking` is what there is to say of the proposer."""
+        self._execute(
+            "UPDATE sessions SET proposing=?, asking=? WHERE id=?",
+            *(state, asking, session),
+        )
 
     def finish_session(self, session: int, state: str, reason: str) -> None:
         """Close a session: `finished`, `interrupted` or `failed`."""

@@ -33,12 +33,16 @@ class Work(Connection):
         self, session: int, lane: str, device: str, only_hand: bool = False
     ) -> Row | None:
         """The next unit, hand-written ones first, now ours; None when none waits."""
+        first = (
+            "SELECT id FROM units WHERE session=? AND state='queued' AND "
+            "(kind='hand' OR NOT ?) ORDER BY kind<>'hand', id LIMIT 1"
+        )
+        if not self._one(first, session, only_hand):
+            return None  # looked at often by lanes that wait: not worth a lock
         with self._transaction():
             rows = self._query(
                 "UPDATE units SET state='running', owner=?, lane=?, device=?, "
-                "started=? WHERE id=(SELECT id FROM units WHERE session=? AND "
-                "state='queued' AND (kind='hand' OR NOT ?) ORDER BY kind<>'hand', id "
-                "LIMIT 1) RETURNING *",
+                f"started=? WHERE id=({first}) RETURNING *",
                 *(this_process(), lane, device, time.time(), session, only_hand),
             )
         return {**rows[0], "nodeids": json.loads(rows[0]["nodeids"])} if rows else None
@@ -119,6 +123,27 @@ class Work(Connection):
             "INSERT OR REPLACE INTO lanes VALUES(?, ?, ?, ?, ?)",
             *(session, name, device, json.dumps(status), time.time()),
         )
+
+    def add_wait(self, session: int, lane: str, reason: str, since: float) -> None:
+        """Record that this process' lane has waited from `since` until now."""
+        self._execute(
+            "INSERT INTO waits(session, lane, owner, reason, started, finished) "
+            "VALUES(?, ?, ?, ?, ?, ?)",
+            *(session, lane, this_process(), reason, since, time.time()),
+        )
+
+    def waits(self, session: int) -> list[Row]:
+        """What lanes have waited for, oldest first."""
+        return self._query("SELECT * FROM waits WHERE session=? ORDER BY id", session)
+
+    def unit_seconds(self, session: int, count: int = 20) -> list[float]:
+        """How long the latest generated candidates held their lanes."""
+        rows = self._query(
+            "SELECT finished - started AS s FROM units WHERE session=? AND "
+            "kind='generated' AND state='done' ORDER BY finished DESC LIMIT ?",
+            *(session, count),
+        )
+        return [row["s"] for row in rows]
 
     def lanes(self, session: int) -> list[Row]:
         """What each lane does now."""

@@ -19,7 +19,7 @@ from typing import Any
 
 from autoresearch_plugin import prompt
 from autoresearch_plugin.candidate import Proposal
-from autoresearch_plugin.errors import PatchError, ProposerError
+from autoresearch_plugin.errors import PatchError, ProposerError, Unavailable
 from autoresearch_plugin.prompt import Repair, Request
 from autoresearch_plugin.proposers.base import (
     KEYS,
@@ -60,6 +60,7 @@ class AnthropicProposer:
     """Asks a Claude model; `wait(seconds)` returns True when it was told to stop."""
 
     name = "anthropic"
+    broad = True  # each request has a client of its own
 
     def __init__(
         self,
@@ -73,6 +74,7 @@ class AnthropicProposer:
         self.model = options.model or DEFAULT_MODEL
         self.price = price_of(self.model, options.price)
         self.note = f"anthropic, {self.model}"
+        self.trouble = ""  # while it waits to try again
         self._purse = options.purse
         self._secrets = [
             value for name in KEYS if (value := options.environ.get(name, "").strip())
@@ -89,8 +91,9 @@ class AnthropicProposer:
         """Ask once, and once more with the error when nothing could be used.
 
         Raises:
-            ProposerError: the provider refused, did not answer after all tries, or
-                its answers were of no use several times in a row.
+            ProposerError: the provider refused, and would again.
+            Unavailable: it did not answer after all tries, or its answers were of no
+                use several times in a row.
             Exhausted: the next call could exceed the spending cap.
         """
         with connect(self._credentials, self._timeout) as client:
@@ -153,10 +156,12 @@ class AnthropicProposer:
     def _patiently(self, client: Any, body: dict[str, Any]) -> Any:
         failure = None
         for attempt in range(TRIES):
-            if failure is not None and self._wait(self._pause(failure, attempt)):
-                raise Exhausted("stopped while waiting for the model's provider.")
+            if failure is not None:
+                self._pause(failure, attempt)
             try:
-                return self._try(client, body)
+                message = self._try(client, body)
+                self.trouble = ""
+                return message
             except Failure as error:
                 failure = error
             if self._forces and failure.is_about("tool_choice"):
@@ -165,7 +170,11 @@ class AnthropicProposer:
             if not failure.transient or asked > LONGEST_RETRY_AFTER:
                 break
         assert failure is not None
-        raise ProposerError(self._words(failure, attempt + 1))
+        self.trouble = ""
+        words = self._words(failure, attempt + 1)
+        if failure.transient:
+            raise Unavailable(words, asked)
+        raise ProposerError(words)
 
     def _try(self, client: Any, body: dict[str, Any]) -> Any:
         """One call: reserve, send, book."""
@@ -221,8 +230,15 @@ class AnthropicProposer:
             status=status,
         )
 
-    def _pause(self, failure: Failure, attempt: int) -> float:
-        """Seconds before try `attempt`: what the provider asks for, else doubling."""
+    def _pause(self, failure: Failure, attempt: int) -> None:
+        """Wait before try `attempt`; raises Exhausted when told to stop."""
+        seconds = self._pause_before(failure, attempt)
+        self.trouble = f"{failure.status}, {attempt} of {TRIES} tries"
+        if self._wait(seconds):
+            raise Exhausted("stopped while waiting for the model's provider.")
+
+    def _pause_before(self, failure: Failure, attempt: int) -> float:
+        """Seconds: what the provider asks for, else doubling with jitter."""
         if failure.retry_after is not None:
             return failure.retry_after
         longest = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** (attempt - 1))

@@ -10,7 +10,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from autoresearch_plugin.candidate import Proposal
-from autoresearch_plugin.errors import PatchError, ProposerError, SettingsError
+from autoresearch_plugin.errors import (
+    PatchError,
+    ProposerError,
+    SettingsError,
+    Unavailable,
+)
 from autoresearch_plugin.prompt import Request
 from autoresearch_plugin.proposers.checks import check, excerpt
 from autoresearch_plugin.quoting import one_line
@@ -66,19 +71,24 @@ class Patience:
         self._useless = 0
 
     def watch(self, answer: Answer) -> Answer:
-        """`answer` itself; raises ProposerError when the last ones were all useless."""
+        """`answer` itself; raises Unavailable when the last ones were all useless."""
         self._useless = 0 if answer.proposals else self._useless + 1
         if self._useless < self._limit:
             return answer
         last = answer.refused[-1][1] if answer.refused else "they were empty"
-        raise ProposerError(
+        raise Unavailable(
             f"{self._useless} answers in a row held no usable proposal. "
             f"The last one: {last}"
         )
 
 
 class Proposer(Protocol):
-    """Writes proposals. A class of the user's own needs no more than this."""
+    """Writes proposals. A class of the user's own needs no more than this.
+
+    One that has `broad = True` is asked by several threads at once, where one answer
+    at a time is too slow for the lanes; any other always by the same thread. `trouble`
+    may say why an answer takes long.
+    """
 
     name: str
 
@@ -87,6 +97,7 @@ class Proposer(Protocol):
 
         Raises:
             ProposerError: it gave up for good.
+            Unavailable: it gave up for now, and is to be asked again after a pause.
             Exhausted: it has no more ideas, no more money, or was told to stop.
         """
         ...

@@ -19,7 +19,12 @@ from typing import Any
 
 from autoresearch_plugin import prompt
 from autoresearch_plugin.candidate import Proposal
-from autoresearch_plugin.errors import PatchError, ProposerError, SettingsError
+from autoresearch_plugin.errors import (
+    PatchError,
+    ProposerError,
+    SettingsError,
+    Unavailable,
+)
 from autoresearch_plugin.prompt import Request
 from autoresearch_plugin.proposers.base import Answer, Exhausted, Patience
 from autoresearch_plugin.proposers.checks import check, excerpt
@@ -72,7 +77,8 @@ class CommandProposer:
 
         Raises:
             Exhausted: it printed nothing, or an empty list, or the session is stopping.
-            ProposerError: it failed, ran too long, or was of no use several times.
+            ProposerError: it cannot be started.
+            Unavailable: it failed, ran too long, or was of no use several times.
         """
         printed = self._run(json.dumps(prompt.to_data(request)))
         try:
@@ -103,7 +109,7 @@ class CommandProposer:
             finally:
                 _kill_group(process)
         if process.returncode != 0:
-            raise ProposerError(
+            raise Unavailable(
                 f"the proposing program {self._words[0]!r} failed with status "
                 f"{process.returncode}: {_tail(pipes.said) or 'it said nothing'}"
             )
@@ -120,7 +126,7 @@ class CommandProposer:
         while not (ended and pipes.at_end):
             pipes.serve(TICK)
             if len(pipes.printed) > CAP:
-                raise ProposerError(
+                raise Unavailable(
                     f"the proposing program {self._words[0]!r} printed more than "
                     f"{CAP >> 20} MiB and was killed. Print the proposals only; the "
                     "rest belongs on stderr."
@@ -132,7 +138,7 @@ class CommandProposer:
             if time.monotonic() > deadline:
                 if ended:
                     return
-                raise ProposerError(
+                raise Unavailable(
                     f"the proposing program {self._words[0]!r} gave no answer within "
                     f"{self._timeout:g} s. {_tail(pipes.said)}".rstrip()
                 )

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from autoresearch_plugin import busy
+
 if TYPE_CHECKING:
     from autoresearch_plugin.audit import Audit
 
@@ -59,6 +61,7 @@ class Facts:
     audit_seconds: float = 0.0
     stopped_early: int = 0
     saved_seconds: float = 0.0
+    lane_time: busy.Occupancy = field(default_factory=busy.Occupancy)
     notes: Sequence[str] = field(default_factory=tuple)
 
     @property
@@ -87,6 +90,8 @@ def lines(facts: Facts) -> Iterator[str]:
         yield from audit_lines(facts.metric, facts.audit, facts.not_audited)
     yield _pruned(facts)
     yield _spent(facts)
+    if facts.lane_time.seconds:
+        yield f"busy    {busy.words(facts.lane_time)}"
     yield from _noise(facts)
     for note in facts.notes:
         yield f"note    {note}"

@@ -263,7 +263,7 @@ def test_an_interrupted_session_goes_on(ledger, session):
     hand = ledger.claim_unit(session, "gw0", "cpu:0")
     first = ledger.claim_unit(session, "gw0", "cpu:0")
     ledger.finish_unit(first["id"])
-    ledger.update_candidate(done, state="discard")
+    ledger.update_candidate(done, state="discard", started=1.0)
     running = ledger.claim_unit(session, "gw0", "cpu:0")
     ledger.stop(session, "interrupted")
     ledger.finish_unit(running["id"], "stopped")

@@ -173,7 +173,7 @@ def test_a_program_that_fails_is_replaced_by_the_search(new_project: Any) -> Non
 
     assert ran.ret == 0, ran.text
     assert [row["proposer"] for row in ran.rows] == ["tpe"]
-    assert "command stopped answering, tpe fills in: " in ran.text
+    assert "command does not answer, tpe fills in until it does: " in ran.text
     assert "no model today" in ran.text
 
 
