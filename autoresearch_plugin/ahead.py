@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 DEEPEST = 2  # proposals for each lane, queued and asked for together
-CALLS = 16  # requests at once, if the proposer can take more than one
+CALLS = 32  # requests at once, if the proposer can take more than one
 BROAD = 4  # of those before an answer is asked for more than one proposal
 COUNT = 4  # proposals in one answer
 SPARE = 1.25  # of the requests that the law asks for: some answers are of no use

@@ -29,21 +29,16 @@ class Occupancy:
         return max(0.0, self.seconds - self.runs - sum(self.waits.values()))
 
 
-def occupancy(
-    runs: Iterable[Row], waits: Iterable[Row], since: float = 0.0
-) -> Occupancy:
+def occupancy(runs: Iterable[Row], waits: Iterable[Row]) -> Occupancy:
     """From the ledger's rows, which say `owner`, `started` and `finished`.
 
-    A lane is a process: its time goes from its first row to its last one, and begins
-    not before `since`.
+    A lane is a process: its time goes from its first row to its last one.
     """
     ends: defaultdict[str, list[float]] = defaultdict(list)
     spent: defaultdict[str, float] = defaultdict(float)
     for row in [*({**run, "reason": ""} for run in runs), *waits]:
-        began, ended = max(since, row["started"]), row["finished"]
-        if ended > began:
-            ends[row["owner"]] += began, ended
-            spent[row["reason"]] += ended - began
+        ends[row["owner"]] += row["started"], row["finished"]
+        spent[row["reason"]] += row["finished"] - row["started"]
     total = sum(max(times) - min(times) for times in ends.values())
     running = spent.pop("", 0.0)
     longest_first = sorted(spent.items(), key=lambda item: -item[1])

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from autoresearch_plugin.calls import Asked
     from autoresearch_plugin.candidate import Proposal
     from autoresearch_plugin.loop import Research
+    from autoresearch_plugin.prompt import Request
 
 BASELINE_FIRST = 1.0  # seconds in which idle lanes may take up baseline runs
 GIVE_UP = 600.0  # seconds without an answer and without anything that fills in
@@ -52,14 +53,14 @@ class Look:
 class Outage:
     """Knows whether the proposer answers; lets something else fill in if it does not.
 
-    `add` queues a proposal in the name of a proposer.
+    `add` queues a proposal in the name of a proposer, as an answer to a request.
     """
 
     def __init__(
         self,
         research: Research,
         make_search: Callable[[], Proposer],
-        add: Callable[[Proposal, str], bool],
+        add: Callable[[Proposal, str, Request], bool],
     ) -> None:
         self.research = research
         self.over_for_good = ""  # why the chosen proposer is not asked any more
@@ -133,9 +134,9 @@ class Outage:
         try:
             self._search = self._search or self._make_search()
             for _ in range(missing):
-                answer = self._search.propose(build_request(self.research))
-                for proposal in answer.proposals:
-                    self._add(proposal, self._search.name)
+                request = build_request(self.research)
+                for proposal in self._search.propose(request).proposals:
+                    self._add(proposal, self._search.name, request)
         except Exhausted as reason:
             self._nothing = str(reason)
 

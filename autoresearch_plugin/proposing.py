@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from autoresearch_plugin.ledger import Ledger
     from autoresearch_plugin.loop import Research
 
-LOOK_SECONDS = 0.1  # between two looks at the queue
+LOOK_SECONDS = 0.2  # between two looks at the queue
 
 
 class LedgerPurse:
@@ -245,8 +245,8 @@ class ProposerThread(threading.Thread):
             self._outage.answered(name)
         for excerpt, reason in answer.refused:
             self._event("refused", f"{reason} ({excerpt})")
-        added = [self._add(proposal, name) for proposal in answer.proposals]
-        if not is_built_in(self.research.settings.proposer) and not any(added):
+        added = [self._add(x, name, asked.request) for x in answer.proposals]
+        if not (any(added) or is_built_in(self.research.settings.proposer)):
             self._watch(asked)
 
     def _watch(self, asked: Asked) -> None:
@@ -256,18 +256,34 @@ class ProposerThread(threading.Thread):
         except Unavailable as error:
             self._outage.begin(asked.proposer.name, asked, error)
 
-    def _add(self, proposal: Proposal, name: str) -> bool:
+    def _add(self, proposal: Proposal, name: str, request: Request) -> bool:
         """Queue a proposal, unless it became stale or was proposed twice meanwhile."""
         if self.quit.is_set():
             return False
-        try:
-            check(proposal.to_data(), replace(self.request(), banned=()))
-        except PatchError as error:
-            self._event("refused", f"{error} ({proposal.title})")
+        if why := self._outdated(proposal, request):
+            self._event("refused", f"{why} ({proposal.title})")
             return False
         number = add_generated(self.research, proposal, name)
         self._event("proposed", f"#{number:03d} {proposal.title}")
         return True
+
+    def _outdated(self, proposal: Proposal, request: Request) -> str | None:
+        """Why an answer to `request` cannot be used now, though it could then."""
+        research = self.research
+        known = max((tried.number for tried in request.tried), default=0)
+        twin = research.ledger.twin(research.session, proposal.signature, known)
+        if twin:
+            return f"proposed meanwhile as #{twin:03d}."
+        head = research.head()
+        checked = is_built_in(research.settings.proposer)
+        if checked and head.source == request.source:
+            return None
+        try:
+            check(proposal.to_data(), replace(request, source=head.source, banned=()))
+        except PatchError as error:
+            moved = "" if head.source == request.source else "the baseline has moved: "
+            return f"{moved}{error}"
+        return None
 
     # ------------------------------------------------------------------ facts
 

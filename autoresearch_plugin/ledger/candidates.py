@@ -126,6 +126,14 @@ class Candidates(Connection):
         )
         return int((row or {}).get("n") or 0)
 
+    def twin(self, session: int, signature: str, after: int) -> int | None:
+        """A candidate of this session with this signature, recorded after `after`."""
+        row = self._one(
+            "SELECT id FROM candidates WHERE session=? AND signature=? AND id>?",
+            *(session, signature, after),
+        )
+        return int(row["id"]) if row else None
+
     def made_count(self, session: int) -> int:
         """Generated candidates that are an experiment, or may become one."""
         row = self._one(
