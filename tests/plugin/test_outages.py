@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,17 @@ from messages_server import (
 
 KEY = "sk-ant-of-nobody-7f3c"
 SHORT = '''"""The waits of a night, in tenths of seconds."""
-from autoresearch_plugin import ahead, outage
+from autoresearch_plugin import ahead, outage, screen
 from autoresearch_plugin.proposers import anthropic_messages
 
 anthropic_messages.FIRST_WAIT = anthropic_messages.LONGEST_WAIT = 0.01
-outage.BASELINE_FIRST = 0.3
+outage.BASELINE_FIRST, screen.SHORT_WAIT = 0.3, 0.0
 ahead.FIRST_PAUSE, outage.GIVE_UP = {pause}, {give_up}
 ahead.LEAST_PATIENCE = ahead.MOST_PATIENCE = {patience}
 '''
+
+
+OVERLOADED = status(529, "Overloaded")
 
 
 def change(number: int) -> dict[str, Any]:
@@ -41,7 +44,7 @@ def change(number: int) -> dict[str, Any]:
         "title": f"burn {number}",
         "hypothesis": "because the model says so.",
         "category": "learning-rate",
-        "edits": [{"op": "set", "knob": "LR", "value": 0.9 - number / 50}],
+        "edits": [{"op": "set", "knob": "LR", "value": 0.9 - number / 500}],
     }
 
 
@@ -110,14 +113,24 @@ def is_complete(project: Any, ran: Any) -> bool:
 
 @pytest.fixture(scope="module")
 def back(new_project: Any) -> Any:
-    """A good answer, an outage of two rounds of tries, then good answers again."""
-    project = made(new_project, "back")
-    answers = [proposal(change(0)), *[status(529, "Overloaded")] * 12]
-    answers += [proposal(change(number)) for number in range(1, 40)]
-    with served(*answers) as server:
-        project.ran = session(project, "--autoresearch-experiments=8")
-        project.asked = len(server.requests)
+    """A good answer, an outage until the search has filled in, good answers again."""
+    project = made(new_project, "back", pause=0.3)
+    numbers, filled = itertools.count(), []
+
+    def answer(body: dict[str, Any]) -> Reply:
+        filled.extend(by_search(project))
+        number = next(numbers)
+        return proposal(change(number)) if filled or not number else OVERLOADED
+
+    with served(answer):
+        project.ran = session(project, "--autoresearch-experiments=9")
     return project
+
+
+def by_search(project: Any) -> list[str]:
+    """Generated files that wait or run and are not the model's."""
+    names = (project.path / "experiments" / "_generated").glob("test_*.py")
+    return [path.name for path in names if "burn" not in path.name]
 
 
 def test_an_outage_is_filled_and_ends(back: Any) -> None:
@@ -132,7 +145,7 @@ def test_an_outage_is_filled_and_ends(back: Any) -> None:
 
 def test_an_outage_is_told_once(back: Any) -> None:
     """One sentence when it begins, one when it ends, both in the closing screen."""
-    closing = back.ran.text.partition("autoresearch main:")[2].partition("take ")[0]
+    closing = back.ran.text.rpartition("pruned ")[2]
 
     assert closing.count("anthropic does not answer, tpe fills in until it does") == 1
     assert "HTTP 529: Overloaded" in closing
@@ -173,7 +186,7 @@ def test_a_fault_that_lasts_leaves_the_work_to_the_search(
         asked = len(server.requests)
 
     assert ran.ret == 0, ran.text
-    assert ran.who == ["tpe", "tpe"]
+    assert set(ran.who) == {"tpe"}  # of two, one may have become stale
     assert asked <= most
     assert "anthropic does not answer, tpe fills in until it does" in ran.text
     assert words in ran.text
@@ -198,7 +211,7 @@ def test_who_would_refuse_again_is_not_asked_again(
 
     assert ran.ret == 0, ran.text
     assert asked == 1
-    assert ran.who == ["tpe", "tpe"]
+    assert set(ran.who) == {"tpe"}  # of two, one may have become stale
     assert ran.text.count("anthropic stopped answering, tpe fills in: ") == 2
     assert f"HTTP {code}: {cause}." in ran.text
     assert way_out in ran.text
@@ -215,24 +228,24 @@ def test_a_session_without_anybody_who_proposes_ends(
     new_project: Any, code: int, words: str
 ) -> None:
     """Exit code 6, the reason, complete reports; the same command goes on."""
-    project = made(new_project, f"nobody-{code}", knobs=False)
+    project = made(new_project, f"nobody-{code}", knobs=False, give_up=3.0)
     with served(proposal(change(0)), status(code)):
-        ran = session(project, "--autoresearch-experiments=9")
-    with served(proposal(change(1))):
-        again = session(project, "--autoresearch-experiments=2")
+        ran = session(project, "--autoresearch-experiments=4")
+    complete = is_complete(project, ran)
     with served(*[proposal(change(number)) for number in range(1, 20)]):
-        more = session(project, "--autoresearch-experiments=9")
+        again = session(project, "--autoresearch-experiments=4")
 
     assert ran.ret == 6, ran.text
     assert [row["state"] for row in ran.rows] == ["discard"]
     assert words in ran.text
     assert "nothing fills in: no knob of train.py says where to search" in ran.text
     assert "(this session: the proposer gave up)" in ran.text
-    assert is_complete(project, ran)
+    assert complete
+    waits = "main  waiting for a proposal (anthropic does not answer, asked again at "
+    assert (waits in ran.text) == (code == 529)
     assert again.ret == 0, again.text
-    assert more.ret == 0, more.text
-    assert more.row["id"] == ran.row["id"]
-    assert len(more.rows) == 9
+    assert again.row["id"] == ran.row["id"]
+    assert len(again.rows) == 4
 
 
 def test_a_slow_model_does_not_keep_lanes_idle(new_project: Any) -> None:
@@ -240,11 +253,7 @@ def test_a_slow_model_does_not_keep_lanes_idle(new_project: Any) -> None:
     project = made(new_project, "slow", patience=0.5)
 
     def think(body: dict[str, Any]) -> Reply:
-        until = project.path / "experiments" / "_generated"
-        for _ in range(600):
-            if len(list(until.glob("test_*.py"))) >= 1:
-                break
-            time.sleep(0.05)
+        project.until(lambda: by_search(project))
         return proposal(change(len(str(body)) % 30))
 
     with served(think):
@@ -283,7 +292,7 @@ def test_a_proposal_for_an_old_baseline_costs_nothing(new_project: Any) -> None:
     stale = [row for row in rows.values() if "does not apply to" in row["reason"]]
 
     assert ran.ret == 0, text
-    assert "does not apply to" in text or "the baseline has moved" in text
+    assert [row["title"] for row in stale] == ["stale", "same"]
     assert all(ledger.candidate_trials(row["id"]) == [] for row in stale)
     assert all(row["started"] is None for row in stale)
     assert [rows[name]["state"] for name in ("gain", "harm", "worse")] == [
