@@ -92,12 +92,14 @@ class Screen:
         self._terminal.write_line(visible(text.replace("\n", "\n  ")))
 
     def _write_started(self, lanes: list[Row]) -> None:
-        """Without a tty: one line when a lane begins a run."""
+        """Without a tty: one line when a lane begins a run, or waits for a reason."""
         for row in lanes:
-            label = row["status"]["label"]
+            text = self._lane_text(row)
+            waits = row["status"]["phase"] == WAITS
+            label = text.partition(",")[0] if waits else row["status"]["label"]
             if self._labels.get(row["name"]) != label:
                 self._labels[row["name"]] = label
-                self._line(f"  {self._lane_text(row)}")
+                self._line(f"  {text}")
 
     def _write_live(self, lanes: list[Row]) -> None:
         if not lanes:
