@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autoresearch_plugin import ahead
-from autoresearch_plugin.errors import Unavailable
-from autoresearch_plugin.proposers import Exhausted, Proposer
+from autoresearch_plugin.errors import ProposerError, Unavailable
+from autoresearch_plugin.proposers import Proposer
 from autoresearch_plugin.quoting import one_line
 from autoresearch_plugin.reports.closing import duration
-from autoresearch_plugin.requesting import build_request
+from autoresearch_plugin.requesting import next_request
 
 if TYPE_CHECKING:
     from autoresearch_plugin.calls import Asked
@@ -60,7 +60,7 @@ class Outage:
         self,
         research: Research,
         make_search: Callable[[], Proposer],
-        add: Callable[[Proposal, str, Request], bool],
+        add: Callable[[Proposal, str, Request], None],
     ) -> None:
         self.research = research
         self.over_for_good = ""  # why the chosen proposer is not asked any more
@@ -134,10 +134,10 @@ class Outage:
         try:
             self._search = self._search or self._make_search()
             for _ in range(missing):
-                request = build_request(self.research)
+                request = next_request(self.research, self._search.name)
                 for proposal in self._search.propose(request).proposals:
                     self._add(proposal, self._search.name, request)
-        except Exhausted as reason:
+        except ProposerError as reason:
             self._nothing = str(reason)
 
     def _end_of_patience(self, name: str, look: Look) -> str | None:

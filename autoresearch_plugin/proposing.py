@@ -72,7 +72,6 @@ class ProposerThread(threading.Thread):
         self.proposer = self._make(research.settings.proposer)
         self._calls = Calls(self.wake, research.ledger.close)
         self._answers: deque[tuple[float, int]] = deque(maxlen=8)
-        self._patience = Patience()
         self._outage = Outage(research, lambda: self._make("tpe"), self._add)
         self._alone = False  # one call at a time: the money for two is not left
         self._at_end: Exhausted | None = None
@@ -176,6 +175,7 @@ class ProposerThread(threading.Thread):
             count = min(count, missing)
             number = request.number + nth * count  # a search draws anew for each
             self._ask(replace(request, count=count, number=number))
+            request = replace(request, mend=None)  # one of them is enough for that
             missing -= count
 
     def _tempo(self) -> ahead.Tempo:
@@ -245,27 +245,18 @@ class ProposerThread(threading.Thread):
             self._outage.answered(name)
         for excerpt, reason in answer.refused:
             self._event("refused", f"{reason} ({excerpt})")
-        added = [self._add(x, name, asked.request) for x in answer.proposals]
-        if not (any(added) or is_built_in(self.research.settings.proposer)):
-            self._watch(asked)
+        for proposal in answer.proposals:
+            self._add(proposal, name, asked.request)
 
-    def _watch(self, asked: Asked) -> None:
-        """A class of the user's own has no patience with itself."""
-        try:
-            self._patience.watch(Answer())
-        except Unavailable as error:
-            self._outage.begin(asked.proposer.name, asked, error)
-
-    def _add(self, proposal: Proposal, name: str, request: Request) -> bool:
+    def _add(self, proposal: Proposal, name: str, request: Request) -> None:
         """Queue a proposal, unless it became stale or was proposed twice meanwhile."""
         if self.quit.is_set():
-            return False
+            return
         if why := self._outdated(proposal, request):
             self._event("refused", f"{why} ({proposal.title})")
-            return False
+            return
         number = add_generated(self.research, proposal, name)
         self._event("proposed", f"#{number:03d} {proposal.title}")
-        return True
 
     def _outdated(self, proposal: Proposal, request: Request) -> str | None:
         """Why an answer to `request` cannot be used now, though it could then."""
@@ -275,14 +266,13 @@ class ProposerThread(threading.Thread):
         if twin:
             return f"proposed meanwhile as #{twin:03d}."
         head = research.head()
-        checked = is_built_in(research.settings.proposer)
-        if checked and head.source == request.source:
+        if head.source == request.source:
             return None
+        now = replace(request, source=head.source, head=head.id, banned=())
         try:
-            check(proposal.to_data(), replace(request, source=head.source, banned=()))
+            check(proposal.to_data(), now)
         except PatchError as error:
-            moved = "" if head.source == request.source else "the baseline has moved: "
-            return f"{moved}{error}"
+            return f"the baseline has moved: {error}"
         return None
 
     # ------------------------------------------------------------------ facts

@@ -133,14 +133,20 @@ class Checked:
         """Wraps `own`, which need not know the rules."""
         self.name = own.name
         self.note = note(own)
+        self.broad = bool(getattr(own, "broad", False))
         self._own = own
         self._patience = Patience(2 * Patience.LIMIT)
+
+    @property
+    def trouble(self) -> str:
+        """Why an answer takes long, if it says so."""
+        return str(getattr(self._own, "trouble", ""))
 
     def propose(self, request: Request) -> Answer:
         """What it proposes, without what may not be tried.
 
         Raises:
-            ProposerError: its answers were of no use several times in a row.
+            Unavailable: its answers were of no use several times in a row.
         """
         answer = self._own.propose(request)
         good: dict[str, Proposal] = {}
