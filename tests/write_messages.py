@@ -36,7 +36,9 @@ at hand. Every message says what happened, the value seen and what to do next.
 How they reach you: a `SettingsError` or `UsageError` ends pytest with exit code 4
 before anything runs; a `PatchError`, `BudgetSpentError`, `NoTrialError` or
 `TrialFailed` fails its own test; an `InfrastructureError` (`LedgerError`,
-`RepositoryError`, `ProposerError`) is a failure of the machinery, exit code 1; the
+`RepositoryError`) is a failure of the machinery, exit code 1; what a proposer says when
+it gives up (`ProposerError`, for now `Unavailable`) is told while the search fills in,
+and is exit code 6 where it cannot; the
 `autoresearch` script prints any of them in one line and exits 1.
 
 This page is written by `python tests/write_messages.py`.
