@@ -79,15 +79,6 @@ class Candidates(Connection):
             fingerprint,
         )
 
-    def generated_states(self, session: int) -> list[str]:
-        """What became of each generated candidate of a session: asked all the time."""
-        rows = self._query(
-            "SELECT state FROM candidates WHERE session=? AND kind='generated' "
-            "ORDER BY id",
-            session,
-        )
-        return [row["state"] for row in rows]
-
     def decided_before(self, head: str, source_key: str, than: int) -> Row | None:
         """The first equal candidate judged on the same head; a crash is no verdict."""
         rows = self._candidates(
