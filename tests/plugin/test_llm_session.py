@@ -137,6 +137,26 @@ def test_a_refused_key_leaves_the_work_to_the_search(new_project: Any) -> None:
     assert KEY not in ran.text
 
 
+def test_a_model_with_one_idea_is_not_asked_for_ever(new_project: Any) -> None:
+    """Five useless answers, each asked once more with the earlier result; in between it
+    is asked for another kind of change; then the search fills in."""
+    project = new_project("stuck")
+    project.commit()
+    with served([proposal(change("burn", LR=0.9))], repeat=True) as server:
+        ran = session(project, "--autoresearch-experiments=2")
+        asked = [str(request.body["messages"]) for request in server.requests]
+
+    assert ran.ret == 0, ran.text
+    assert [row["proposer"] for row in project.ledger().candidates()] == [
+        "anthropic",
+        "tpe",
+    ]
+    assert len(asked) == 1 + 5 * 2
+    assert all("already tried as #1" in text for text in asked[2:])
+    turned = ["Propose something of the category" in text for text in asked]
+    assert turned == [False] * 5 + [True] * 6
+
+
 def test_the_cap_in_dollars_holds(new_project: Any) -> None:
     """Calls of 20 cents under a cap of 60: two, then a sentence that says why."""
     project = new_project("cap")
