@@ -109,6 +109,8 @@ def add(
         "reason": "not proven lower" if state == "discard" else "error: boom",
         "head": "h",
         "decided": time.time(),
+        "test": "# as it was rendered\n" * 40,
+        "diff": "+ a line of the change\n" * 80,
         **fields,
     }
     if len(changes) == len(edits):
