@@ -42,7 +42,7 @@ def mode(path: Path) -> int:
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 def test_nobody_else_can_read_the_ledger(tmp_path: Path, umask: int) -> None:
-    """The database, its log and index are 0600, the directory 0700."""
+    """The database, its log and index are 0600; nobody else can list the directory."""
     before = os.umask(umask)
     try:
         ledger = open_ledger(tmp_path)
@@ -55,7 +55,7 @@ def test_nobody_else_can_read_the_ledger(tmp_path: Path, umask: int) -> None:
         os.umask(before)
     names = ("ledger.db", "ledger.db-wal", "ledger.db-shm")
     assert files == dict.fromkeys(names, 0o600)
-    assert mode(tmp_path / ".autoresearch") == 0o700
+    assert mode(tmp_path / ".autoresearch") == 0o711
 
 
 def test_what_was_open_is_closed_again(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_what_was_open_is_closed_again(tmp_path: Path) -> None:
     (tmp_path / ".autoresearch/ledger.db").chmod(0o666)
     open_ledger(tmp_path).close()
 
-    assert mode(tmp_path / ".autoresearch") == 0o700
+    assert mode(tmp_path / ".autoresearch") == 0o711
     assert mode(tmp_path / ".autoresearch/ledger.db") == 0o600
 
 
