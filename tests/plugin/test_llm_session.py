@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import sys
@@ -17,6 +18,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the helper lies beside the tests
 from messages_server import MessagesServer, Script, proposal, status, text
+
+from autoresearch_plugin.ledger import Ledger
+from autoresearch_plugin.proposers import Call
+from autoresearch_plugin.proposing import LedgerPurse
 
 KEY = "sk-ant-of-nobody-7f3c"
 
@@ -207,6 +212,57 @@ def test_a_call_that_nobody_waits_for_is_paid_in_full(new_project: Any) -> None:
     assert [call["status"] for call in calls] == ["lost"]
     assert calls[0]["usd"] > 0.2
     assert project.ledger()._query("SELECT * FROM reservations") == []
+
+
+def test_idle_lanes_are_asked_for_at_once(new_project: Any) -> None:
+    """Two lanes, two requests under way together; what both say alike runs once."""
+    project = new_project("at-once")
+    project.commit()
+    together, rest = threading.Barrier(2), itertools.count(1)
+    first = iter("ab")
+
+    def answer(body: dict[str, Any]) -> Any:
+        if next(first, ""):
+            together.wait(60)  # for one who comes while the other one waits
+            return proposal(change("twin", LR=0.9))
+        return proposal(change("later", LR=0.9 - next(rest) / 50))
+
+    with served([answer], repeat=True):
+        words = ("-n2", "--autoresearch-experiments=3")
+        ran = project.run("--autoresearch", *words)
+    text = ran.stdout.str() + ran.stderr.str()
+    ledger = project.ledger()
+    titles = [row["title"] for row in ledger.candidates()]
+
+    assert ran.ret == 0, text
+    assert not together.broken
+    assert sorted(titles) == ["later", "later", "twin"]
+    assert "proposed meanwhile as #" in text
+    assert ledger._query("SELECT * FROM reservations") == []
+    assert all(call["status"] == "ok" for call in ledger.calls(1))
+
+
+def test_each_call_settles_its_own_reservation(tmp_path: Path) -> None:
+    """Calls end in another order than they began; what is still held stays held."""
+    ledger = Ledger(tmp_path / "ledger.db")
+    session = ledger.start_session("research", "main", "{}")["id"]
+    purse = LedgerPurse(ledger, session, 10.0)
+    call = Call("anthropic", "m", 1, 0, 0, 1, 0.5, 1.0, "ok")
+
+    def other() -> None:
+        assert purse.reserve(7.0)
+        ledger.close()
+
+    assert purse.reserve(2.0)
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert ledger.reserve(session, 2.0, 10.0) is None  # 9 are held
+    purse.settle(call, 2.0)
+    held = [row["usd"] for row in ledger._query("SELECT usd FROM reservations")]
+    ledger.close()
+
+    assert held == [7.0]
 
 
 def test_a_model_without_a_price_is_a_usage_error(new_project: Any) -> None:
