@@ -21,12 +21,12 @@ from autoresearch_plugin.errors import (
     SettingsError,
 )
 from autoresearch_plugin.executors.local import LocalExecutor, scratch_dir
-from autoresearch_plugin.ledger import Ledger
+from autoresearch_plugin.ledger import Ledger, mend
 from autoresearch_plugin.loop import Research, load_rule
 from autoresearch_plugin.measuring import last_words
 from autoresearch_plugin.paths import data_dir, forget_checkpoints, state_dir
 from autoresearch_plugin.repository import Repository
-from autoresearch_plugin.settings import Settings
+from autoresearch_plugin.settings import Settings, defaults
 from autoresearch_plugin.trial import Budget, Profile, TrialSpec
 
 if TYPE_CHECKING:
@@ -94,10 +94,12 @@ def open_session(
     source, commit = _parent(root, settings, kind, repository, notes)
     _check_python(source, settings.target)
     devices = discover(environ, settings.devices)
-    ledger = open_ledger(root)
-    lock = None
+    lock = _controller_lock(root) if kind == "research" else None
+    ledger = None
     try:
-        lock = _controller_lock(root) if kind == "research" else None
+        if lock is not None:
+            notes.append(mend(state_dir(root) / LEDGER) or "")
+        ledger = open_ledger(root)
         sandbox = containment.choose(settings)
         notes += containment.admit(settings, sandbox)
         containment.check(sandbox, state_dir(root))
@@ -106,7 +108,9 @@ def open_session(
         tell("asking the training command to describe itself (prepares data once)")
         profile = describe(executor, root, settings, devices[0], source)
         executor.isolates = profile.isolates
-        row = ledger.start_session(kind, _tag(settings, repository), _key(settings))
+        row = ledger.start_session(
+            kind, _tag(settings, repository), _key(settings), _resumable(defaults())
+        )
         research = Research(
             root=root,
             settings=replace(settings, tag=row["tag"]),
@@ -121,9 +125,9 @@ def open_session(
         )
         notes += _enter(research, source, commit)
     except BaseException:
-        ledger.close()
-        if lock is not None:
-            lock.close()
+        for held in (ledger, lock):
+            if held is not None:
+                held.close()
         raise
     return Opened(research, devices, row, [n for n in notes if n], lock)
 
@@ -326,8 +330,11 @@ def _tag(settings: Settings, repository: Repository | None) -> str | None:
 
 def _key(settings: Settings) -> str:
     """What makes two commands "the same" for a resume."""
-    data = {k: v for k, v in asdict(settings).items() if k not in OUTSIDE}
-    return json.dumps(data, sort_keys=True)
+    return json.dumps(_resumable(asdict(settings)), sort_keys=True)
+
+
+def _resumable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in settings.items() if k not in OUTSIDE}
 
 
 def _written_pid(handle: Any) -> str:

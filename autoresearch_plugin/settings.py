@@ -169,6 +169,11 @@ def resolve(
     return Settings(**values, sources=sources)
 
 
+def defaults() -> dict[str, Any]:
+    """What each setting is when nobody sets it."""
+    return dict(_DEFAULTS)
+
+
 def known_names() -> set[str]:
     """Names of all settings, for tests of completeness."""
     return {f.name for f in fields(Settings)} - {"sources"}
@@ -261,9 +266,7 @@ def remembered(text: str) -> Settings:
     """The settings of an earlier session, as the ledger has them."""
     from autoresearch_plugin.trial import Budget
 
-    names = ("report", "stop_early", "audit", "sandbox", "allow_unsafe")
-    later = {name: _DEFAULTS[name] for name in names}
-    data = {**later, **json.loads(text)}
+    data = {**_DEFAULTS, **json.loads(text)}  # a later release may know more
     data["budget"] = Budget(**data["budget"]) if data["budget"] else None
     data["price"] = tuple(data["price"]) if data["price"] else None
     return Settings(**data)

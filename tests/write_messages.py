@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoresearch_plugin import errors, repository
+from autoresearch_plugin.ledger.connection import ADVICE
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "autoresearch_plugin"
@@ -74,6 +75,8 @@ def render() -> str:
             module = message.module
             lines += ["", f"## {module}", ""]
         lines.append(f"* {message.kind}: {_escaped(message.text)}")
+        if message.text.endswith("{advice}"):
+            lines += [f"  * {key}: {_escaped(text)}" for key, text in ADVICE.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -18,6 +18,28 @@ from autoresearch_plugin.quoting import visible
 
 Row = dict[str, Any]
 LINE = 2000  # characters of an event or a reason
+PATIENCE = 30.0  # seconds for another process that holds the file
+COLUMNS = (
+    "SELECT m.name, c.name, c.type FROM sqlite_master m, pragma_table_info(m.name) c "
+    "WHERE m.type='table' AND m.name NOT LIKE 'sqlite%'"
+)
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_CODES = {
+    "full": (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR),
+    "held": (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED),
+    "shut": (
+        *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN),
+        *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH),
+    ),
+}
+ADVICE = {  # what to do, by what SQLite could not do
+    "full": "Make room on the disk (`autoresearch gc` frees what nobody needs) and "
+    "start the same command again: what was decided is saved.",
+    "held": "Another program holds the file: close SQLite shells and backups of it and "
+    "start the same command again; nothing is lost.",
+    "shut": "Make the file and its directory yours to write, and start again.",
+    "damaged": "If the file is damaged, move it away; a new one starts empty.",
+}
 
 
 def line(text: str) -> str:
@@ -43,7 +65,7 @@ class Connection:
     def _db(self) -> sqlite3.Connection:
         db: sqlite3.Connection | None = getattr(self._local, "db", None)
         if db is None or self._local.pid != os.getpid():
-            db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+            db = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
             self._local.db, self._local.pid = db, os.getpid()
             db.row_factory = sqlite3.Row
             db.execute("PRAGMA synchronous=FULL")
@@ -55,10 +77,8 @@ class Connection:
         self._db.execute("PRAGMA journal_mode=WAL")
         with self._transaction():
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            while version in MIGRATIONS:
-                self._run(MIGRATIONS[version])
-                version += 1
-                self._db.execute(f"PRAGMA user_version={version}")
+            if version in MIGRATIONS:
+                version = self._migrate(version)
             if version == VERSION:
                 return
             if version or self._query("SELECT name FROM sqlite_master LIMIT 1"):
@@ -70,6 +90,25 @@ class Connection:
             salt = os.urandom(8).hex()
             self._db.execute("INSERT INTO meta VALUES('salt', ?)", (salt,))
             self._db.execute(f"PRAGMA user_version={VERSION}")
+
+    def _migrate(self, version: int) -> int:
+        """Bring an older file up to date; the version it has then.
+
+        Columns that came between two versions are added at the end.
+        """
+        while version in MIGRATIONS:
+            self._run(MIGRATIONS[version])
+            version += 1
+        with contextlib.closing(sqlite3.connect(":memory:")) as fresh:
+            fresh.executescript(SCHEMA)
+            for table, column, kind in fresh.execute(COLUMNS).fetchall():
+                if column not in {row[1] for row in self._columns(table)}:
+                    self._db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+        self._db.execute(f"PRAGMA user_version={version}")
+        return version
+
+    def _columns(self, table: str) -> list[tuple[Any, ...]]:
+        return list(map(tuple, self._db.execute(f"PRAGMA table_info({table})")))
 
     def _make_private(self) -> None:
         """The file exists, is no link, and nobody else may read it; so are its log and
@@ -110,8 +149,7 @@ class Connection:
             yield
         except sqlite3.Error as error:
             raise LedgerError(
-                f"cannot use the ledger {self.path}: {error}. If the file is damaged, "
-                "move it away; a new one starts empty."
+                f"cannot use the ledger {self.path}: {error}. {_advice(error)}"
             ) from error
 
     @contextmanager
@@ -137,3 +175,12 @@ class Connection:
     def _execute(self, sql: str, *values: Any) -> int:
         with self._explained():
             return int(self._db.execute(sql, values).lastrowid or 0)
+
+
+def _advice(error: sqlite3.Error) -> str:
+    """What to do, by what SQLite could not do."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    for kind, codes in _CODES.items():
+        if code in codes:
+            return ADVICE[kind]
+    return ADVICE["damaged"]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
 
 def this_process() -> str:
-    """Name of this process that no later process with the same pid shares."""
-    return f"{os.getpid()}:{_start_time(os.getpid())}"
+    """Name of this process that no later process with the same pid shares, not even
+    after a reboot: `pid:start:boot`."""
+    return f"{os.getpid()}:{_start_time(os.getpid())}:{_boot()}"
 
 
 def is_alive(owner: str) -> bool:
-    """Whether the process that `this_process` named still runs on this machine."""
-    pid, _, started = owner.partition(":")
+    """Whether the process that `this_process` named still runs on this machine.
+
+    Names of older releases have no third part, which is then not asked for.
+    """
+    pid, started, boot = (*owner.split(":"), "", "")[:3]
+    if boot and boot != _boot():
+        return False
     try:
         os.kill(int(pid), 0)
     except (ProcessLookupError, ValueError):
@@ -21,6 +28,19 @@ def is_alive(owner: str) -> bool:
     except PermissionError:
         pass
     return _start_time(int(pid)) == started
+
+
+@functools.cache
+def _boot() -> str:
+    """What tells this boot of the machine from others; "" where there is nothing.
+
+    Start times count from the boot, so the same pid with the same start time can come
+    again after one.
+    """
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+    except OSError:
+        return ""
 
 
 def _start_time(pid: int) -> str:

@@ -15,13 +15,30 @@ from autoresearch_plugin.ledger.processes import is_alive, this_process
 class Sessions(Connection):
     """Rows of sessions, fingerprints and heads."""
 
-    def start_session(self, kind: str, tag: str | None, settings: str) -> Row:
-        """A new session, or the interrupted one of the same kind, tag and settings."""
+    def start_session(
+        self,
+        kind: str,
+        tag: str | None,
+        settings: str,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> Row:
+        """A new session, or the interrupted one of the same kind, tag and settings.
+
+        A setting that an older release did not know counts as its default.
+        """
+        wanted = {**(defaults or {}), **json.loads(settings)}
         with self._transaction():
-            old = self._one(
-                "SELECT * FROM sessions WHERE kind=? AND tag IS ? AND settings=? "
-                "ORDER BY id DESC LIMIT 1",
-                *(kind, tag, settings),
+            rows = self._query(
+                "SELECT * FROM sessions WHERE kind=? AND tag IS ? ORDER BY id DESC",
+                *(kind, tag),
+            )
+            old = next(
+                (
+                    row
+                    for row in rows
+                    if {**(defaults or {}), **json.loads(row["settings"])} == wanted
+                ),
+                None,
             )
             if kind == "research" and old and old["state"] != "finished":
                 return self._resume(old)

@@ -214,11 +214,20 @@ def test_a_lease_can_be_taken_twice_by_its_owner(ledger):
 
 def test_a_recycled_pid_is_another_process():
     """The same pid with another start time is not the owner any more."""
-    pid, _, started = this_process().partition(":")
+    pid, started, _ = this_process().split(":")
     assert is_alive(f"{pid}:{started}")
     assert not is_alive(f"{pid}:{int(started) + 1}")
     assert not is_alive("4194305:1")
     assert not is_alive("")
+
+
+def test_a_process_of_another_boot_is_dead():
+    """After a reboot pid and start time can come again; an older release's name has
+    no more than these."""
+    pid, started, boot = this_process().split(":")
+    assert is_alive(f"{pid}:{started}:{boot}")
+    assert is_alive(f"{pid}:{started}")
+    assert not is_alive(f"{pid}:{started}:0badb007")
 
 
 def test_a_process_that_nobody_waited_for_is_dead():
