@@ -192,13 +192,15 @@ class ControllerPlugin:
             report.longrepr = f"worker {worker} died while {label}"
             return
         nodeid = unit["current"] or unit["target"]
+        ledger.finish_unit(unit["id"], "died")
+        words = f"worker {worker} died on {unit['device']} while running {nodeid}"
+        if ledger.take_up_again(unit):  # no word of a candidate runs in a lane
+            report.longrepr = f"{words}, which is run again"
+            return
         place = json.loads(unit["location"]) if unit["location"] else None
         report.nodeid = nodeid
         report.location = tuple(place) if place else (unit["target"], None, nodeid)
-        report.longrepr = (
-            f"worker {worker} died on {unit['device']} while running {nodeid}"
-        )
-        ledger.finish_unit(unit["id"], "died")
+        report.longrepr = words
         candidate = unit["candidate"]
         undecided = ("queued", "running")
         if candidate and ledger.candidate(candidate)["state"] in undecided:

@@ -35,6 +35,7 @@ KEEP_LEASE = "keep"
 HEAD_TOP_EVERY = 15  # one more baseline run per so many screened candidates ...
 POSITIONS_TO_GO_ON = 512  # verified before another run; finds 1 % of leaks with 0.994
 POSITIONS_TO_KEEP = 2048  # before a keep; finds 0.1 % with 0.87
+SUSPENSIONS = 5  # of one run before the session gives up
 HEAD_TOP_MAX = 6  # ... up to this many (judge.md: keeps an unlucky head from stalling)
 
 
@@ -116,14 +117,35 @@ class Research(Measuring):
         if result.outcome is Outcome.WAITED:
             self.tell(f"{label}: {result.message}; not counted, trying once more")
             return
-        if result.outcome.is_accident and self.ledger.failed_head_trials(head.id) < 2:
-            self.tell(f"{label}: {result.outcome}, {result.message}; trying once more")
+        if result.outcome.is_accident and self._try_again(head, row, label, result):
             return
         raise InfrastructureError(
             f"the baseline itself does not run: {result.outcome}"
             f"{': ' if result.message else ''}{result.message}. No idea is to blame; "
             f"try the training by hand first.{last_words(result)}"
         )
+
+    def _try_again(self, head: Head, row: Row, label: str, result: TrialResult) -> bool:
+        """Whether a run that something from outside broke is made once more, and no
+        idea blamed.
+
+        Raises:
+            InfrastructureError: it is suspended again and again.
+        """
+        since = self.ledger.session(self.session)["started"]
+        which = (head.id, row["candidate"], row["seed_index"])
+        broken = self.ledger.broken_runs(*which, since)
+        why = f"{result.outcome}, {result.message}"
+        if result.outcome is Outcome.SUSPENDED and broken > SUSPENSIONS:
+            raise InfrastructureError(
+                f"{label} was interrupted {broken} times, the last time because "
+                f"{result.message}. Nothing is lost; keep the machine awake (for "
+                "instance with systemd-inhibit) and start the same command again."
+            )
+        if result.outcome is Outcome.SUSPENDED or broken < 2:
+            self.tell(f"{label}: {why}; not counted, trying once more")
+            return True
+        return False
 
     def _to_be_audited(self, head: Head, row: Row) -> Path | None:
         """Where the checkpoint of a first baseline's run goes: the audit scores it."""
@@ -327,7 +349,20 @@ class Research(Measuring):
         self.tell(f"#{number:03d} {idea.title}: {judgement.reason}")
         return judgement
 
+    def _judged_already(
+        self, number: int, head: Head, patched: str
+    ) -> Judgement | None:
+        """The verdict of a lane that died before it could commit or close it."""
+        row = self.ledger.verdict_on(number, head.id)
+        if row is None or not self._holds(row["evidence"]):
+            return None
+        verdict = judge.Verdict.from_data(row["evidence"])
+        words = verdict.sentence
+        return Judgement(verdict.decision, words, number, head, patched, verdict)
+
     def _judge_on(self, number: int, head: Head, patched: str) -> Judgement:
+        if judged := self._judged_already(number, head, patched):
+            return judged
         self.check_time()
         self.ensure_head(head, 1)
         failure, budget = self.charged_budget(number, head, patched)
@@ -346,6 +381,10 @@ class Research(Measuring):
             )
             if result.outcome is Outcome.EARLY and watch and watch.verdict:
                 return self._decided(number, head, patched, watch.verdict)
+            if result.outcome.is_interruption and self._try_again(
+                head, row, label, result
+            ):
+                continue
             if not result.ok:
                 return self._crash(number, head, patched, result, done)
             verdict = comparing.verdict(self, number, head)
@@ -363,7 +402,8 @@ class Research(Measuring):
 
     def _watch(self, number: int, head: Head, row: Row) -> Midway | None:
         """Only the first run of a candidate may be stopped early."""
-        if self.ledger.candidate_trials(number):
+        made = [Outcome(x["outcome"]) for x in self.ledger.candidate_trials(number)]
+        if not all(outcome.is_interruption for outcome in made):
             return None
         return Midway(self, number, head, row)
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from autoresearch_plugin import judge
     from autoresearch_plugin.devices import Device
     from autoresearch_plugin.executors.local import LocalExecutor
+    from autoresearch_plugin.executors.pace import Pace
     from autoresearch_plugin.ledger import Ledger, Row
     from autoresearch_plugin.midway import Midway
     from autoresearch_plugin.repository import Repository
@@ -161,13 +162,9 @@ class Measuring:
         known = self.ledger.candidate(number)
         if known["ratio"] is not None and self.ledger.good_trials(number, head.id):
             return None, _charged(budget, known["ratio"])  # a resumed candidate
-        with self._scratch(head.source) as ours, self._scratch(patched) as theirs:
-            pace = self.executor.pace(
-                self._spec("pace", head.source, ours, 0, budget),
-                self._spec("pace", patched, theirs, 0, budget),
-                self.device,
-                should_stop=self.should_stop,
-            )
+        pace = self._pace(head, patched, budget)
+        if pace.failed is not None and pace.failed.outcome.is_interruption:
+            pace = self._pace(head, patched, budget)
         if pace.failed is not None:
             self._raise_if_stopped(pace.failed)
             if pace.culprit == "parent":
@@ -180,6 +177,15 @@ class Measuring:
             number, ratio=pace.ratio, step_tokens=pace.tokens_per_step
         )
         return None, _charged(budget, pace.ratio)
+
+    def _pace(self, head: Head, patched: str, budget: Budget) -> Pace:
+        with self._scratch(head.source) as ours, self._scratch(patched) as theirs:
+            return self.executor.pace(
+                self._spec("pace", head.source, ours, 0, budget),
+                self._spec("pace", patched, theirs, 0, budget),
+                self.device,
+                should_stop=self.should_stop,
+            )
 
     def _limits(self, head: Head, budget: Budget) -> tuple[dict[str, float], float]:
         """Wall-clock deadlines per phase and a CPU limit, from the parent's own runs.

@@ -20,8 +20,8 @@ SMALLEST, LARGEST = 1e-6, 1e12  # of a number in a description: its square is fi
 class Outcome(StrEnum):
     """How a trial ended. Only `ok` has numbers.
 
-    `stopped-early` is a loser whose interim score decided, `waited` a run that the
-    machine disturbed and that does not count.
+    `stopped-early` is a loser whose interim score decided. `waited`, which the machine
+    disturbed, and `suspended` do not count and are repeated.
     """
 
     OK = "ok"
@@ -45,6 +45,7 @@ class Outcome(StrEnum):
     ENV = "env"
     EARLY = "stopped-early"
     WAITED = "waited"
+    SUSPENDED = "suspended"
     STOPPED = "stopped"
 
     @property
@@ -56,12 +57,19 @@ class Outcome(StrEnum):
             Outcome.STOPPED,
             Outcome.EARLY,
             Outcome.WAITED,
+            Outcome.SUSPENDED,
         )
 
     @property
     def is_accident(self) -> bool:
-        """Whether the same run may well succeed: killed from outside, or too slow."""
-        return self is Outcome.KILLED or self.value.startswith("timeout")
+        """Whether the same run may well succeed: killed or stopped from outside, or too
+        slow."""
+        return self.is_interruption or self.value.startswith("timeout")
+
+    @property
+    def is_interruption(self) -> bool:
+        """Whether something outside broke in, so that the run says nothing."""
+        return self in (Outcome.KILLED, Outcome.SUSPENDED)
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ class Child:
     ) -> None:
         self.transcript = Transcript(spec, evaluates=evaluates, now=clock())
         self.goes = 0
+        self.late = 0.0  # seconds that our longest wait took too long
         self._clock = clock
         self._marker = f"{spec.trial_id}.{secrets.token_hex(4)}"
         self._ending = Ending()
@@ -137,6 +138,11 @@ class Child:
     # --------------------------------------------------------------------- listening
 
     @property
+    def pid(self) -> int | None:
+        """The runner, whose child the command is."""
+        return self._runner.pid if self._runner else None
+
+    @property
     def ended(self) -> bool:
         """Whether the runner has reported, that is: nothing of the trial is alive."""
         return self._status not in self._open
@@ -147,7 +153,10 @@ class Child:
         One read empties a pipe (64 KiB), so when the status ends, which it does after
         everything else, the same round has taken the last words from the others.
         """
-        for key, _ in self._selector.select(seconds):
+        due = self._clock() + seconds
+        ready = self._selector.select(seconds)
+        self.late = max(self.late, self._clock() - due)
+        for key, _ in ready:
             yield from self._read(key.fd)
 
     def _read(self, fd: int) -> Iterator[dict[str, Any]]:

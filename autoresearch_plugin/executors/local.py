@@ -33,6 +33,7 @@ from autoresearch_plugin.executors.child import (
     writing,
 )
 from autoresearch_plugin.executors.pace import Pace
+from autoresearch_plugin.executors.suspension import Suspension
 from autoresearch_plugin.executors.transcript import Stop
 from autoresearch_plugin.executors.vram import Meter
 from autoresearch_plugin.gpus import NvidiaDriver, Nvml
@@ -246,10 +247,13 @@ class _Check:
         self._cpu_limit = cpu_limit
         self._clock = clock
         self._next_ask = self._next_look = clock()
+        self._suspension = Suspension(clock)
 
     def __call__(self, child: Child) -> Stop | None:
         if child.transcript.broken:
             return Stop(Outcome.INTEGRITY, child.transcript.broken)
+        if suspended := self._suspension.seen(child.late, child.pid):
+            return Stop(Outcome.SUSPENDED, suspended)
         now = self._clock()
         return (
             child.transcript.overdue(now) or self._asked(now) or self._cpu(child, now)

@@ -95,6 +95,15 @@ class Candidates(Connection):
             *(head, source_key, than),
         )
 
+    def verdict_on(self, candidate: int, head: str) -> Row | None:
+        """A candidate's last verdict on a head, whatever became of it."""
+        row = self._one(
+            "SELECT * FROM verdicts WHERE candidate=? AND head=? ORDER BY id DESC "
+            "LIMIT 1",
+            *(candidate, head),
+        )
+        return {**row, "evidence": json.loads(row["evidence"])} if row else None
+
     def kept_as(self, signature: str, source_sha256: str) -> Row | None:
         """The kept candidate of this signature that left exactly this source."""
         rows = self._candidates(

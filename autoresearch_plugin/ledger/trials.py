@@ -155,15 +155,17 @@ class Trials(Connection):
         """A run that was stopped on purpose counts as never made."""
         self._execute("UPDATE trials SET state='lost' WHERE id=?", trial)
 
-    def failed_head_trials(self, head: str) -> int:
-        """How many baseline runs of `head` gave no number."""
-        return len(
-            self._trials(
-                "head=? AND candidate IS NULL AND state='done' "
-                "AND outcome NOT IN ('ok', 'waited')",
-                head,
-            )
+    def broken_runs(
+        self, head: str, candidate: int | None, index: int, since: float
+    ) -> int:
+        """How often since then the run on seed `index` gave no number and no verdict
+        came of it."""
+        rows = self._trials(
+            "head=? AND candidate IS ? AND seed_index=? AND state='done' AND "
+            "outcome NOT IN ('ok', 'waited') AND started>=?",
+            *(head, candidate, index, since),
         )
+        return len(rows)
 
     def running_head_trials(self, head: str) -> int:
         """How many baseline runs of `head` are under way in a living process."""

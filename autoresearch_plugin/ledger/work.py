@@ -61,6 +61,32 @@ class Work(Connection):
             *(state, time.time(), unit),
         )
 
+    def take_up_again(self, unit: Row) -> bool:
+        """Whether a generated candidate whose lane died waits for another one now.
+
+        Once: a second death is the candidate's affair.
+        """
+        with self._transaction():
+            row = self._one(
+                "SELECT count(*) AS n FROM units WHERE candidate=? AND state='died'",
+                unit["candidate"],
+            )
+            if not row or row["n"] != 1:
+                return False
+            undone = self._query(
+                "UPDATE candidates SET state='queued' WHERE id=? AND (state IN "
+                "('queued', 'running') OR (state='keep' AND commit_id IS NULL)) "
+                "RETURNING id",
+                unit["candidate"],
+            )
+            if not undone:
+                return False
+            self.add_unit(
+                *(unit["session"], "generated", unit["target"]),
+                candidate=unit["candidate"],
+            )
+        return True
+
     def unit_of_lane(self, session: int, lane: str) -> Row | None:
         """What a lane was doing, when it died."""
         row = self._one(
