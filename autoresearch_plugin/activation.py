@@ -12,7 +12,7 @@ import pytest
 
 from autoresearch_plugin import devices
 from autoresearch_plugin.diff import DiffPlugin
-from autoresearch_plugin.errors import InfrastructureError, SettingsError
+from autoresearch_plugin.errors import InfrastructureError, LedgerError, SettingsError
 from autoresearch_plugin.lanes import (
     LanePlugin,
     collection_errors,
@@ -122,6 +122,8 @@ class SessionPlugin:
             return
         with contextlib.suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGTERM, signal.default_int_handler)
+            if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # no `nohup`
+                signal.signal(signal.SIGHUP, signal.default_int_handler)
         try:
             self.state.open()
             self.state.choose_proposer()
@@ -156,8 +158,13 @@ class SessionPlugin:
         state = self.state
         if state._opened is None:
             return
-        session.exitstatus = exit_code(session, state)
-        state.close(session.exitstatus)
+        try:
+            session.exitstatus = exit_code(session, state)
+            state.close(session.exitstatus)
+        except LedgerError as error:  # its owner is gone: the same command goes on
+            session.exitstatus = 1
+            if state.screen is not None:
+                state.screen.say(str(error))
 
 
 def exit_code(session: pytest.Session, state: State) -> int:

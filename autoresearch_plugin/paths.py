@@ -10,6 +10,9 @@ from pathlib import Path
 
 from autoresearch_plugin.errors import SettingsError
 
+RESERVE = "reserve"
+RESERVE_BYTES = 512 * 1024
+
 
 def state_dir(root: Path) -> Path:
     """`.autoresearch/`, made on first use, nobody else's to list, no link elsewhere.
@@ -34,6 +37,18 @@ def _set_mode(path: Path, mode: int) -> None:
     if stat.S_IMODE(path.stat().st_mode) != mode:
         with contextlib.suppress(PermissionError):  # another user's: not ours to mend
             path.chmod(mode)
+
+
+def keep_reserve(root: Path) -> None:
+    """Room set aside, so that a full disk does not keep a session from ending well."""
+    with contextlib.suppress(OSError):
+        write_new(state_dir(root) / RESERVE, os.urandom(RESERVE_BYTES))
+
+
+def free_reserve(path: Path) -> None:
+    """The disk is full: give the room back. `path` is a file beside the reserve."""
+    with contextlib.suppress(OSError):
+        path.with_name(RESERVE).unlink()
 
 
 def checkpoint(root: Path, head: str, seed: int) -> Path:

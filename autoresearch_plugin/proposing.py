@@ -6,6 +6,7 @@ while the proposer does not answer.
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import threading
 import time
@@ -19,6 +20,7 @@ from autoresearch_plugin.calls import Asked, Calls
 from autoresearch_plugin.candidate import Proposal
 from autoresearch_plugin.errors import (
     AutoresearchError,
+    LedgerError,
     PatchError,
     ProposerError,
     Unavailable,
@@ -106,11 +108,13 @@ class ProposerThread(threading.Thread):
         # the SystemExit of a library, which would end a thread without a word.
         except BaseException as error:
             words = _words(error)
-            research.ledger.stop(research.session, f"proposer failed: {words}")
-            self._event("error", f"the proposer failed: {words}")
+            with contextlib.suppress(LedgerError):  # that may be what broke
+                research.ledger.stop(research.session, f"proposer failed: {words}")
+                self._event("error", f"the proposer failed: {words}")
         finally:
             self._calls.close()
-            research.ledger.set_proposing(research.session, "no")
+            with contextlib.suppress(LedgerError):
+                research.ledger.set_proposing(research.session, "no")
             research.ledger.close()
 
     def stop(self) -> None:
@@ -283,7 +287,8 @@ class ProposerThread(threading.Thread):
         return not (stopping or research.used_up())
 
     def _event(self, kind: str, text: str) -> None:
-        self.research.ledger.add_event(self.research.session, kind, text)
+        with contextlib.suppress(LedgerError):  # what broke it stops the lanes too
+            self.research.ledger.add_event(self.research.session, kind, text)
 
 
 def _words(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
 import statistics
 from collections.abc import Generator, Iterator
@@ -20,9 +21,15 @@ from autoresearch_plugin import (
     judge,
     midway,
 )
-from autoresearch_plugin.errors import SettingsError
+from autoresearch_plugin.errors import LedgerError, SettingsError
 from autoresearch_plugin.judge import Verdict
-from autoresearch_plugin.paths import report_dir, write_new
+from autoresearch_plugin.paths import (
+    RESERVE,
+    free_reserve,
+    report_dir,
+    state_dir,
+    write_new,
+)
 from autoresearch_plugin.proposers import note
 from autoresearch_plugin.quoting import barred, visible
 from autoresearch_plugin.reports import closing, kept_xml, results_tsv
@@ -44,7 +51,7 @@ class ReportingPlugin:
         self.state = state
         self._ticker: Ticker | None = None
         self._junit: Any = None
-        self._told = False
+        self._told = self._broken = False
         choose_junit(state)
 
     @property
@@ -87,15 +94,15 @@ class ReportingPlugin:
         try:
             write_files(self.state)
             flush_junit(self._junit)
+            self._broken = False
         except (OSError, SettingsError) as error:
+            self._broken = True
             if not self._told:
                 self._told = True
-                research = self.state.research
-                research.ledger.add_event(
-                    research.session,
-                    "error",
+                free_reserve(state_dir(self.state.config.rootpath) / RESERVE)
+                self.state.note_error(
                     f"reports cannot be written: {error}. Nothing is lost: the "
-                    "ledger has it, and `autoresearch log` reads it.",
+                    "ledger has it, and `autoresearch log` reads it."
                 )
 
     @pytest.hookimpl(tryfirst=True)
@@ -117,13 +124,19 @@ class ReportingPlugin:
             self._junit.add_global_property("fingerprint", facts.fingerprint)
             self._junit.add_global_property("profile", facts.profile.name)
         self._write()  # complete now: xdist may wait for its workers
+        if self._broken and self._junit is not None:
+            self._junit.logfile = os.devnull  # what is on the disk stays whole
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """The closing screen."""
         if not self._opened or self.state.research.ledger is None:
             return
-        facts = collect_facts(self.state)
+        try:
+            facts = collect_facts(self.state)
+        except LedgerError as error:
+            terminalreporter.write_line(visible(str(error)))
+            return
         terminalreporter.write_sep("=", facts.title)
         for line in closing.lines(facts):
             terminalreporter.write_line(visible(line))

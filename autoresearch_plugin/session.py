@@ -24,7 +24,12 @@ from autoresearch_plugin.executors.local import LocalExecutor, scratch_dir
 from autoresearch_plugin.ledger import Ledger, mend
 from autoresearch_plugin.loop import Research, load_rule
 from autoresearch_plugin.measuring import last_words
-from autoresearch_plugin.paths import data_dir, forget_checkpoints, state_dir
+from autoresearch_plugin.paths import (
+    data_dir,
+    forget_checkpoints,
+    keep_reserve,
+    state_dir,
+)
 from autoresearch_plugin.repository import Repository
 from autoresearch_plugin.settings import Settings, defaults
 from autoresearch_plugin.trial import Budget, Profile, TrialSpec
@@ -99,6 +104,7 @@ def open_session(
     try:
         if lock is not None:
             notes.append(mend(state_dir(root) / LEDGER) or "")
+            keep_reserve(root)
         ledger = open_ledger(root)
         sandbox = containment.choose(settings)
         notes += containment.admit(settings, sandbox)

@@ -6,6 +6,7 @@ happens behind this module, and only once a candidate or the flag asks for it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +60,7 @@ class State:
         self._lease: Any = None
         self._interrupted = False
         self._keys: dict[str, str] = {}
+        self._broken: list[str] = []
         keys.hide_process()
 
     # ------------------------------------------------------------- what it is
@@ -325,11 +327,18 @@ class State:
         if self._research is not None:
             self._research.ledger.stop(self._research.session, reason)
 
+    def note_error(self, text: str) -> None:
+        """Something broke; the closing screen tells it, and the session has failed."""
+        research = self.research
+        self._broken.append(text)
+        with contextlib.suppress(LedgerError):  # that may be what broke
+            research.ledger.add_event(research.session, "error", text)
+
     def fail(self, reason: str) -> None:
         """Stop every lane: the machinery is broken. The same command goes on later."""
-        research = self.research
-        research.ledger.add_event(research.session, "error", reason)
-        self.stop(reason)
+        self.note_error(reason)
+        with contextlib.suppress(LedgerError):
+            self.stop(reason)
 
     def interrupted(self) -> None:
         """Ctrl-C or SIGTERM: the same command goes on later."""
@@ -355,14 +364,26 @@ class State:
         }
         if self.kind == "research":
             clear_generated(self.config.rootpath, names)
-        state = "interrupted" if self._interrupted or exitstatus == 2 else "finished"
-        if state == "finished" and (self.failures() or self.gave_up()):
+        cut_short = self._interrupted or exitstatus in (2, 3)  # 3: pytest itself broke
+        state = "interrupted" if cut_short else "finished"
+        if state == "finished" and (
+            self.failures() or self.gave_up() or self._left_undone()
+        ):
             state = "failed"
         self._opened.close(state, research.used_up() or self._why_ended())
 
+    def _left_undone(self) -> bool:
+        """Whether candidates wait that nothing but a fault kept from being tried."""
+        if self.research.used_up() or (self.session and self.session.shouldfail):
+            return False
+        return any(
+            row["kind"] == "generated" and row["state"] in ("queued", "running")
+            for row in self.research.ledger.candidates(self.research.session)
+        )
+
     def failures(self) -> list[str]:
         """What broke in this session since it was started or resumed."""
-        return self._events("error")
+        return self._broken or self._events("error")
 
     def gave_up(self) -> list[str]:
         """Why there was nobody left to propose: the proposer gave up, nothing fills

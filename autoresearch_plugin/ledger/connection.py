@@ -14,6 +14,7 @@ from typing import Any
 
 from autoresearch_plugin.errors import LedgerError
 from autoresearch_plugin.ledger.schema import MIGRATIONS, SCHEMA, VERSION
+from autoresearch_plugin.paths import free_reserve
 from autoresearch_plugin.quoting import visible
 
 Row = dict[str, Any]
@@ -148,6 +149,8 @@ class Connection:
         try:
             yield
         except sqlite3.Error as error:
+            if primary_code(error) in _CODES["full"]:
+                free_reserve(self.path)
             raise LedgerError(
                 f"cannot use the ledger {self.path}: {error}. {_advice(error)}"
             ) from error
@@ -177,9 +180,14 @@ class Connection:
             return int(self._db.execute(sql, values).lastrowid or 0)
 
 
+def primary_code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; 0 for an error of Python's module."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
 def _advice(error: sqlite3.Error) -> str:
     """What to do, by what SQLite could not do."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    code = primary_code(error)
     for kind, codes in _CODES.items():
         if code in codes:
             return ADVICE[kind]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autoresearch_plugin.errors import LedgerError
-from autoresearch_plugin.ledger.connection import DAMAGED
+from autoresearch_plugin.ledger.connection import DAMAGED, primary_code
 
 
 def mend(path: Path) -> str | None:
@@ -55,8 +55,7 @@ def _damage(path: Path) -> str | None:
         with contextlib.closing(sqlite3.connect(path)) as db:
             found = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
     except sqlite3.DatabaseError as error:
-        is_damage = getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED
-        return str(error) if is_damage else None
+        return str(error) if primary_code(error) in DAMAGED else None
     return None if found == "ok" else " ".join(found.split())
 
 

@@ -57,6 +57,7 @@ class Project:
     def __init__(self, pytester: pytest.Pytester | Terminal) -> None:
         self.pytester = pytester
         self.path = pytester.path
+        self.path.mkdir(exist_ok=True)
         self.target = runpy.run_path(str(TOY), run_name="toy")["TARGET"]
         self._ledger: Ledger | None = None
         self.configure()
@@ -185,7 +186,7 @@ def _proposal(title: str, change: dict[str, object]) -> dict[str, object]:
 NewProject = Callable[..., Project]
 
 
-def _own_environment(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_environment(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the machine's git settings, keys or CI variables."""
     for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CI", "PYTEST_ADDOPTS"):
         monkeypatch.delenv(name, raising=False)
@@ -209,7 +210,7 @@ def project(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Project]:
     """A project without the machine's git settings, keys or CI variables."""
-    _own_environment(pytester.path, monkeypatch)
+    own_environment(pytester.path, monkeypatch)
     project = Project(pytester)
     yield project
     project.close()
@@ -220,7 +221,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A project that the tests of one file share, because its sessions cost seconds."""
     path = tmp_path_factory.mktemp("shared")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        _own_environment(path, monkeypatch)
+        own_environment(path, monkeypatch)
         project = Project(Terminal(path))
         yield project
         project.close()
@@ -234,7 +235,7 @@ def new_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewProject
 
         def make(name: str, command: str = "--noise 0.0005 --no-evaluate") -> Project:
             path = tmp_path_factory.mktemp(name)
-            _own_environment(path, monkeypatch)
+            own_environment(path, monkeypatch)
             project = Project(Terminal(path))
             project.configure(command)
             made.append(project)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from autoresearch_plugin.executors import suspension
 from autoresearch_plugin.executors.suspension import GAP, LOOK, Suspension
+from tests.plugin.belongings import belongings, make_dirty
+from tests.plugin.conftest import Project, Terminal, own_environment
 
 SLOW = {"STEP_COST": 120.0, "LR": 0.8}  # a run of two seconds and more; a harm
 
@@ -63,18 +68,25 @@ def test_a_command_that_is_stopped_is_noticed(monkeypatch: pytest.MonkeyPatch) -
 class Broken:
     """A session in whose slow candidate's first run something breaks in."""
 
-    def __init__(self, project: Any) -> None:
+    def __init__(self, project: Any, *options: str) -> None:
         self.project = project
+        (project.path / "notes.txt").write_text("mine\n")
         project.commit()
-        words = project.script(slow=SLOW)
-        self.process = project.start("--autoresearch", words, "-pno:xdist")
+        make_dirty(project.path)
+        self.before = belongings(project.path)
+        self.words = (project.script(slow=SLOW, harm={"LR": 0.9}), *options)
+        self.process = project.start("--autoresearch", *self.words)
         self.out = ""
 
-    def command(self) -> int:
-        """The process that the runner of the slow candidate's run has started."""
+    def in_the_middle(self) -> None:
+        """Wait until that run has begun."""
         path = self.project.path / ".autoresearch" / "ledger.db"
         self.project.until(lambda: path.exists() and path.stat().st_size > 0)
         self.project.until(self._is_running)
+
+    def command(self) -> int:
+        """The process that the runner of that run has started."""
+        self.in_the_middle()
         found: list[int] = []
 
         def look() -> list[int]:
@@ -96,18 +108,21 @@ class Broken:
         return bool(row and row["n"])
 
     def end(self) -> None:
-        """Wait for its end."""
+        """Wait for its end; whatever it was, the user's files are as they were."""
         self.out, _ = self.process.communicate(timeout=90)
+        assert "Traceback" not in self.out
+        assert "INTERNALERROR" not in self.out
 
+    def has_noticed(self) -> bool:
+        """Whether it has taken back the room that it had set aside."""
+        return not (self.project.path / ".autoresearch" / "reserve").exists()
 
-@pytest.fixture
-def broken(project: Any) -> Iterator[Broken]:
-    """A session that has begun."""
-    project.configure("--noise 0.0005 --no-evaluate")
-    session = Broken(project)
-    yield session
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(session.process.pid, signal.SIGKILL)
+    def kill(self) -> None:
+        """The end of it, whatever became of it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        if self.process.stdout and not self.process.stdout.closed:
+            print(self.process.communicate()[0])
 
 
 @pytest.mark.parametrize(
@@ -115,16 +130,114 @@ def broken(project: Any) -> Iterator[Broken]:
     [(signal.SIGSTOP, "suspended"), (signal.SIGKILL, "killed")],
 )
 def test_a_run_that_something_broke_in_on_is_repeated_once(
-    broken: Broken, number: int, outcome: str
+    project: Any, number: int, outcome: str
 ) -> None:
     """It does not count, and the candidate has its verdict all the same."""
-    os.kill(broken.command(), number)
-    broken.end()
+    broken = Broken(project, "-pno:xdist")
+    try:
+        os.kill(broken.command(), number)
+        broken.end()
+    finally:
+        broken.kill()
 
     assert broken.process.returncode == 0, broken.out
     assert "not counted, trying once more" in broken.out
-    ledger = broken.project.ledger()
+    ledger = project.ledger()
     rows = ledger.candidate_trials(ledger.candidates()[0]["id"])
     assert [row["outcome"] for row in rows] == [outcome, "ok"]
     assert {row["seed_index"] for row in rows} == {0}
-    assert broken.project.states() == {"slow": "discard"}
+    assert project.states() == {"slow": "discard", "harm": "discard"}
+    assert belongings(project.path) == broken.before
+
+
+# ----------------------------------------------------------------------------- disks
+
+
+def fill(path: Path) -> None:
+    """Leave no byte on the disk."""
+    with (
+        contextlib.suppress(OSError),
+        (path / "filler").open("ab", buffering=0) as file,
+    ):
+        while file.write(b"x" * 4096):
+            pass
+
+
+def empty(path: Path) -> None:
+    """Room again."""
+    (path / "filler").unlink()
+
+
+def mount(*words: str) -> None:
+    """Only root may, and not in every container."""
+    if subprocess.run(["mount", *words], capture_output=True).returncode:
+        pytest.skip("no right to mount a disk")
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A disk of three megabytes with nothing of the machine's settings on it."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mount("-t", "tmpfs", "-o", "size=3m", "tmpfs", str(path))
+    own_environment(path, monkeypatch)
+    yield path
+    subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@pytest.mark.parametrize("lanes", ["-pno:xdist", "-n1"])
+def test_a_disk_that_fills_up_ends_a_session_in_words(disk: Path, lanes: str) -> None:
+    """What was decided is saved, reports are whole, and with room the same command
+    goes on."""
+    project = Project(Terminal(disk / "project"))
+    project.configure("--noise 0.0005 --no-evaluate")
+    broken = Broken(project, lanes)
+    try:
+        broken.in_the_middle()
+        project.until(lambda: fill(disk) or broken.has_noticed())
+        broken.end()
+    finally:
+        broken.kill()
+    assert broken.process.returncode == 1, broken.out
+    assert "Make room on the disk" in broken.out
+    assert "start the same command again" in broken.out
+    ET.parse(project.path / "autoresearch-report" / "junit.xml")
+    assert belongings(project.path) == broken.before
+
+    empty(disk)
+    ran = project.research(*broken.words)
+
+    assert ran.ret == 0, ran.stdout.str()
+    ran.stdout.fnmatch_lines(["autoresearch *: autoresearch/main at *, resumed"])
+    assert project.states() == {"slow": "discard", "harm": "discard"}
+    assert belongings(project.path) == broken.before
+    project.close()
+
+
+def test_a_read_only_disk_is_said_before_anything_runs(disk: Path) -> None:
+    """As disks become after an error; the same command goes on when it is mended."""
+    project = Project(Terminal(disk / "project"))
+    project.configure("--no-evaluate")
+    project.commit()
+    script = project.script(harm={"LR": 0.9})
+    project.research(script, "-pno:xdist")
+    project.close()
+    remount(disk, "ro")
+    before = belongings(project.path)
+
+    ran = project.research(script, "-pno:xdist", "-pno:cacheprovider")
+
+    text = ran.stdout.str() + ran.stderr.str()
+    assert ran.ret == 4, text
+    assert "Traceback" not in text
+    assert ".autoresearch" in text
+    assert re.search(r"[Rr]ead-only|yours to write|writable", text)
+    assert belongings(project.path) == before
+    remount(disk, "rw")
+    assert project.states() == {"harm": "discard"}
+    project.close()
+
+
+def remount(path: Path, how: str) -> None:
+    """Change what may be done there."""
+    mount("-o", f"remount,{how},size=3m", str(path))
