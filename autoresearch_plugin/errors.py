@@ -12,6 +12,7 @@
     |   `-- ProposerError    the proposer gave up
     |       `-- Unavailable  it did so for now, and is asked again later
     `-- SessionStopping      the session ends while a trial is running
+        `-- DeviceLost       only this lane ends: its GPU cannot be used
 
 Every message says what happened, the value seen and what to do next.
 """
@@ -74,3 +75,7 @@ class Unavailable(ProposerError):
 
 class SessionStopping(AutoresearchError):
     """The session is ending, so the running trial was stopped on purpose."""
+
+
+class DeviceLost(SessionStopping):
+    """This lane's GPU cannot be used any more; other lanes go on."""

@@ -22,6 +22,7 @@ import pytest
 
 from autoresearch_plugin import auditing
 from autoresearch_plugin.errors import (
+    DeviceLost,
     InfrastructureError,
     LedgerError,
     SessionStopping,
@@ -171,7 +172,7 @@ class LanePlugin:
             return None
         faulthandler.cancel_dump_traceback_later()
         call = pytest.CallInfo.from_call(
-            lambda: self._run(item.session),
+            lambda: self._work(item.session),
             when="setup",
             reraise=(KeyboardInterrupt, pytest.exit.Exception),
         )
@@ -204,6 +205,14 @@ class LanePlugin:
             if call.excinfo:
                 self._report(lane, call)
 
+    def _work(self, session: pytest.Session) -> None:
+        """Run until there is no work, or no device any more."""
+        try:
+            self._run(session)
+        except DeviceLost as error:
+            if not self.state.leaves_lane(error):
+                raise InfrastructureError(str(error)) from None
+
     def _run(self, session: pytest.Session) -> None:
         self.state.hold_device()
         try:
@@ -216,7 +225,7 @@ class LanePlugin:
         research, ledger = self.research, self.research.ledger
         slot = session.items.index(self.lane)  # type: ignore[arg-type]
         by_id = {item.nodeid: item for item in session.items}
-        while not (session.shouldstop or session.shouldfail):
+        while not (session.shouldstop or session.shouldfail or self.state.lost):
             if ledger.stopping(research.session):
                 return
             over = bool(research.used_up())
@@ -283,7 +292,11 @@ class LanePlugin:
                     self._run_item(session, slot, item, following)
                     if session.shouldfail or session.shouldstop:
                         break
-            if not (ledger.stopping(self.research.session) or self.research.used_up()):
+            if self.state.lost:
+                state = "queued"  # for another lane
+            elif not (
+                ledger.stopping(self.research.session) or self.research.used_up()
+            ):
                 state = "done"
         finally:
             self._settle(unit, state)
@@ -331,7 +344,7 @@ class LanePlugin:
             return
         ledger = self.research.ledger
         if ledger.candidate(unit["candidate"])["state"] in ("queued", "running"):
-            new = "queued" if state == "stopped" else "failed"
+            new = "failed" if state == "done" else "queued"
             ledger.update_candidate(unit["candidate"], state=new)
 
 

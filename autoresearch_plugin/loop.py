@@ -14,10 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from autoresearch_plugin import breakage, comparing, fairness, judge, patch
 from autoresearch_plugin import candidate as candidates
-from autoresearch_plugin import comparing, fairness, judge, patch
 from autoresearch_plugin.audit import RUNS_MAX
-from autoresearch_plugin.errors import InfrastructureError, PatchError, SettingsError
+from autoresearch_plugin.errors import (
+    DeviceLost,
+    InfrastructureError,
+    PatchError,
+    SettingsError,
+)
 from autoresearch_plugin.idea import Head, Idea, Judgement
 from autoresearch_plugin.measuring import Measuring, Positions, last_words
 from autoresearch_plugin.midway import Midway
@@ -119,6 +124,8 @@ class Research(Measuring):
             return
         if result.outcome.is_accident and self._try_again(head, row, label, result):
             return
+        if lost := breakage.device_fault(self, result):
+            raise DeviceLost(lost)
         raise InfrastructureError(
             f"the baseline itself does not run: {result.outcome}"
             f"{': ' if result.message else ''}{result.message}. No idea is to blame; "
@@ -469,6 +476,8 @@ class Research(Measuring):
         """A failed run: no number, no test; a diverging replicate ends it as well."""
         if result.outcome is Outcome.ENV:
             raise InfrastructureError(f"{result.message}{last_words(result)}")
+        if result.outcome is not Outcome.INTEGRITY:
+            breakage.check(self, number, head, result)
         words = str(result.outcome)
         if result.message:
             words += f": {result.message.splitlines()[0][:500]}"

@@ -22,7 +22,7 @@ from autoresearch_plugin import (
     patch,
     steadiness,
 )
-from autoresearch_plugin.errors import InfrastructureError, SessionStopping
+from autoresearch_plugin.errors import DeviceLost, InfrastructureError, SessionStopping
 from autoresearch_plugin.executors.local import scratch_dir
 from autoresearch_plugin.idea import Head
 from autoresearch_plugin.paths import data_dir, reference, state_dir
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.05  # between two looks of a process that waits, doubled from look to
 LONGEST_POLL = 0.5  # look up to this
 WAITS = "waits"  # phase of a lane that has nothing to do
+MEMORY_PATIENCE = 60.0  # seconds for a GPU's memory to come back
+MEMORY_SLACK, MEMORY_SLACK_MB = 0.05, 512.0  # of the GPU: what may be missing
 REFERENCE_AGE = 24 * 3600.0  # seconds after which a baseline's claims are removed
 
 Positions = Callable[[TrialResult], int]
@@ -307,6 +309,7 @@ class Measuring:
         keep_as: Path | None,
         positions: Positions | None,
     ) -> TrialResult:
+        self._await_memory()
         limits, cpu_limit = self._limits(head, budget)
         scored = watch is not None or row["candidate"] is None
         with self._scratch(source) as scratch, self._status(label, budget) as show:
@@ -338,6 +341,27 @@ class Measuring:
             if result.ok and positions is not None:
                 result = self._verified(spec, result, positions(result), show)
             return result
+
+    def _await_memory(self) -> None:
+        """Wait until a GPU has the room that it had when the session began: the last
+        run's memory may be slow to come back, or somebody else's job be there.
+
+        Raises:
+            DeviceLost: that takes too long.
+        """
+        due = time.monotonic() + MEMORY_PATIENCE
+        while (used := self.executor.taken_mb(self.device)) is not None:
+            if used <= max(MEMORY_SLACK_MB, MEMORY_SLACK * self.device.total_mb):
+                return
+            if time.monotonic() > due:
+                raise DeviceLost(
+                    f"{self.device.id} ({self.device.name}) is busy: {used:.0f} MB of "
+                    "its memory are in use that were free when the session began, by "
+                    "another job or by a process that does not die (nvidia-smi shows "
+                    "it). End it; what this lane was trying waits for another device, "
+                    "or for the same command later."
+                )
+            self.pause("waiting for a GPU's memory to come back")
 
     def _refer_to(self, head: Head, claims: Path) -> None:
         """Keep a baseline's claims for a day: a rare lie pays where it claims much

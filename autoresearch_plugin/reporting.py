@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from autoresearch_plugin.state import State
 
 
-NOTED = ("fallback", "gave-up", "error")  # events that people must not miss
+NOTED = ("fallback", "gave-up", "error", "device")  # events that people must not miss
 
 
 class ReportingPlugin:
@@ -492,7 +492,7 @@ def _notes(state: State) -> list[str]:
         for row in research.ledger.events(research.session)
         if row["created"] >= since
     ]
-    notes = [row["text"] for row in events if row["kind"] in NOTED]
+    notes = list(dict.fromkeys(r["text"] for r in events if r["kind"] in NOTED))
     refused = sum(row["kind"] == "refused" for row in events)
     if refused:
         notes.append(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EVERY_SECONDS = 0.5
 SHORT_WAIT = 5.0  # seconds; a lane that waits for longer says why
 TOLD = (
-    *("progress", "fallback", "gave-up", "error", "refused", "proposer"),
+    *("progress", "fallback", "gave-up", "error", "device", "refused", "proposer"),
     *("gear", "mend"),
 )
 

@@ -17,6 +17,7 @@ import pytest
 from autoresearch_plugin import devices, keeps, keys, outcomes
 from autoresearch_plugin.errors import (
     AutoresearchError,
+    DeviceLost,
     InfrastructureError,
     LedgerError,
     SettingsError,
@@ -61,6 +62,7 @@ class State:
         self._interrupted = False
         self._keys: dict[str, str] = {}
         self._broken: list[str] = []
+        self.lost: str | None = None  # why this lane's device cannot be used any more
         keys.hide_process()
 
     # ------------------------------------------------------------- what it is
@@ -247,8 +249,11 @@ class State:
                 self._keep(item, claim, report)
             elif claim.judgement is not None and claim.judgement.state == "keep":
                 self._disown(claim, claim.judgement, call.excinfo)
-        outcomes.map_report(item, call, report)
         error = call.excinfo.value if call.excinfo else None
+        if isinstance(error, DeviceLost) and not self.leaves_lane(error):
+            report.outcome, report.longrepr = "failed", str(error)
+        else:
+            outcomes.map_report(item, call, report)
         if isinstance(error, InfrastructureError) and self.kind == "research":
             self.fail(str(error).splitlines()[0])  # it would hit every other one too
         if claim is not None and report.when == "call" and self._research is not None:
@@ -321,6 +326,20 @@ class State:
     def proposer(self) -> Proposer | None:
         """Who writes candidates now."""
         return self._proposer.proposer if self._proposer else None
+
+    def leaves_lane(self, error: DeviceLost) -> bool:
+        """Note that this lane's device is lost; False if it was the last lane, which
+        ends the session."""
+        research = self.research
+        if self.lost is None:
+            self.lost = str(error)
+            research.ledger.add_event(research.session, "device", self.lost)
+        given = getattr(self.config, "workerinput", {})
+        lost = self._events("device")
+        if self.kind == "research" and len(lost) < given.get("workercount", 1):
+            return True
+        self.fail(self.lost)
+        return False
 
     def stop(self, reason: str) -> None:
         """Tell every lane to stop."""

@@ -77,7 +77,7 @@ class LocalExecutor:
         driver: Nvml | None = None,
     ) -> None:
         self.lease = lease
-        self._driver = driver or NvidiaDriver()
+        self.driver = driver or NvidiaDriver()
         self.sandbox: Sandbox | None = None
         self.isolates = False
         self._argv = _split(command, python)
@@ -104,7 +104,7 @@ class LocalExecutor:
         raise, and Ctrl-C, reaches the caller when the processes are gone.
         """
         check = _Check(should_stop, cpu_limit, self._clock)
-        meter = Meter(device, self._driver, self._clock)
+        meter = Meter(device, self.driver, self._clock)
         with self._child(spec, device, evaluates) as child:
             while not child.ended:
                 for event in child.pump(POLL):
@@ -186,6 +186,12 @@ class LocalExecutor:
             steps=steps,
             clock=self._clock,
         )
+
+    def taken_mb(self, device: Device) -> float | None:
+        """Memory of a GPU that is in use now and was free when it was found; None
+        where no driver tells."""
+        used = Meter(device, self.driver, self._clock).before
+        return None if used is None else used - (device.total_mb - device.free_mb)
 
     def _child(self, spec: TrialSpec, device: Device, evaluates: bool = True) -> Child:
         words = self._sandbox_words(spec, device)

@@ -22,18 +22,18 @@ class Meter:
     ) -> None:
         self._uuid = device.visible if device.kind == "cuda" else ""
         self._driver, self._clock = driver, clock
-        self._before, self._next = self._used(), clock()
-        self.peak_mb: float | None = None if self._before is None else 0.0
+        self.before, self._next = self._used(), clock()
+        self.peak_mb: float | None = None if self.before is None else 0.0
 
     def look(self) -> None:
         """Ask the driver, if the last time was long enough ago."""
         now = self._clock()
-        if self._before is None or self.peak_mb is None or now < self._next:
+        if self.before is None or self.peak_mb is None or now < self._next:
             return
         self._next = now + PERIOD
         used = self._used()
         if used is not None:
-            self.peak_mb = max(self.peak_mb, used - self._before)
+            self.peak_mb = max(self.peak_mb, used - self.before)
 
     def _used(self) -> float | None:
         if not self._uuid:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoresearch_plugin.errors import LedgerError
@@ -112,6 +112,29 @@ class Candidates(Connection):
             *(signature, source_sha256),
         )
         return rows[-1] if rows else None
+
+    def last_decided(self, session: int, count: int) -> list[Row]:
+        """The latest candidates of a session that had a run and a verdict, latest
+        first."""
+        rows = self._candidates(
+            "c.session=? AND c.state IN ('keep', 'discard', 'crash') AND "
+            "c.started IS NOT NULL AND c.decided IS NOT NULL",
+            session,
+        )
+        return sorted(rows, key=lambda row: -row["decided"])[:count]
+
+    def put_back(self, numbers: Sequence[int]) -> None:
+        """Candidates that were charged for what was not their doing wait again."""
+        with self._transaction():
+            for number in numbers:
+                self._execute(
+                    "UPDATE candidates SET reason='', decided=NULL, state=CASE kind "
+                    "WHEN 'generated' THEN 'queued' ELSE 'stopped' END WHERE id=?",
+                    number,
+                )
+                self._execute(
+                    "UPDATE units SET state='stopped' WHERE candidate=?", number
+                )
 
     def decided_count(self, session: int) -> int:
         """Generated candidates of a session that have their verdict.
