@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     for name, run, help_text in (
         ("doctor", doctor, "check this machine and this project, with a fix per fault"),
+        ("sessions", sessions, "all sessions, and the command that goes on with each"),
         ("log", log, "all candidates, a line each"),
         ("show", show, "one candidate: verdict, runs, and its patch with --patch"),
         ("prompt", prompt, "print what the proposer would be told now"),
@@ -91,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         ),
         ("audit", audit, "score a session's first and last baseline on hidden text"),
         ("power", power, "how many device-hours it takes to see a gain here"),
+        ("gc", gc, "free the room that nobody needs in .autoresearch/"),
         ("bench", bench, "measure decision rules on simulated sessions"),
     ):
         verb = verbs.add_parser(name, help=help_text, description=help_text)
@@ -115,6 +117,10 @@ def _rejudge_arguments(verb: argparse.ArgumentParser) -> None:
 def _audit_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--session", type=int, help="its number (the latest with a keep)")
     verb.add_argument("--runs", type=int, help="of either baseline, 3 to 20")
+
+
+def _gc_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--dry-run", action="store_true", help="only say what would go")
 
 
 def _power_arguments(verb: argparse.ArgumentParser) -> None:
@@ -142,6 +148,7 @@ _ARGUMENTS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "show": _show_arguments,
     "rejudge": _rejudge_arguments,
     "audit": _audit_arguments,
+    "gc": _gc_arguments,
     "power": _power_arguments,
     "bench": _bench_arguments,
 }
@@ -163,6 +170,23 @@ def log(options: argparse.Namespace) -> Iterator[str]:
             f"{flat(row['title'])[:40]:<40} "
             f"{flat(row['reason'].splitlines()[0]) if row['reason'] else ''}"
         )
+
+
+def sessions(options: argparse.Namespace) -> Iterator[str]:
+    """All sessions of the ledger, oldest first."""
+    from autoresearch_plugin.housekeeping import session_lines
+
+    with closing(_ledger(options.root)) as ledger:
+        yield from session_lines(ledger, settings_of(options.root))
+
+
+def gc(options: argparse.Namespace) -> Iterator[str]:
+    """Remove what killed and earlier sessions have left."""
+    from autoresearch_plugin.housekeeping import gc_lines
+    from autoresearch_plugin.session import controller_lock
+
+    with closing(controller_lock(options.root)), closing(_ledger(options.root)) as book:
+        yield from gc_lines(options.root, book, options.dry_run)
 
 
 def show(options: argparse.Namespace) -> Iterator[str]:
@@ -296,12 +320,17 @@ def audit(options: argparse.Namespace) -> Iterator[str]:
     from autoresearch_plugin import auditing, keys, reporting
     from autoresearch_plugin.devices import lease
     from autoresearch_plugin.reports.closing import audit_lines
+    from autoresearch_plugin.session import controller_lock
 
     if options.runs is not None and not 3 <= options.runs <= 20:
         raise SettingsError(f"--runs {options.runs}: give 3 to 20 runs.")
     keys.hide_process()
     research = _session_to_audit(options.root, options.session)
-    with closing(research.ledger), lease(research.device, wait=True) as held:
+    with (
+        closing(research.ledger),
+        closing(controller_lock(options.root)),
+        lease(research.device, wait=True) as held,
+    ):
         research.executor.lease = held
         _check_same_measuring(research)
         todo = auditing.plan(research, options.runs or RUNS_MIN)

@@ -41,6 +41,7 @@ HEAD_TOP_EVERY = 15  # one more baseline run per so many screened candidates ...
 POSITIONS_TO_GO_ON = 512  # verified before another run; finds 1 % of leaks with 0.994
 POSITIONS_TO_KEEP = 2048  # before a keep; finds 0.1 % with 0.87
 SUSPENSIONS = 5  # of one run before the session gives up
+KILLS = 5  # of one run, from outside, before its candidate is thought to be the cause
 HEAD_TOP_MAX = 6  # ... up to this many (judge.md: keeps an unlucky head from stalling)
 
 
@@ -149,7 +150,9 @@ class Research(Measuring):
                 f"{result.message}. Nothing is lost; keep the machine awake (for "
                 "instance with systemd-inhibit) and start the same command again."
             )
-        if result.outcome is Outcome.SUSPENDED or broken < 2:
+        # Who is in a sandbox of its own does not kill the process that watches it.
+        alien = result.outcome is Outcome.KILLED and self.profile.isolates
+        if result.outcome is Outcome.SUSPENDED or broken < (KILLS if alien else 2):
             self.tell(f"{label}: {why}; not counted, trying once more")
             return True
         return False

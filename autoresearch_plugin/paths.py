@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 from pathlib import Path
 
@@ -59,13 +58,6 @@ def checkpoint(root: Path, head: str, seed: int) -> Path:
 def reference(root: Path, head: str) -> Path:
     """Where the claims of a baseline's latest run lie, for candidates to be held to."""
     return closed_dir(root, "claims") / f"{head}.npy"
-
-
-def forget_checkpoints(root: Path, but: str) -> None:
-    """Only those of one baseline are kept: the first one of the latest session."""
-    for path in closed_dir(root, "checkpoints").iterdir():
-        if path.name != but:
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def data_dir(root: Path) -> Path:

@@ -21,12 +21,12 @@ from autoresearch_plugin.errors import (
     SettingsError,
 )
 from autoresearch_plugin.executors.local import LocalExecutor, scratch_dir
+from autoresearch_plugin.housekeeping import sweep
 from autoresearch_plugin.ledger import Ledger, mend
 from autoresearch_plugin.loop import Research, load_rule
 from autoresearch_plugin.measuring import last_words
 from autoresearch_plugin.paths import (
     data_dir,
-    forget_checkpoints,
     keep_reserve,
     state_dir,
 )
@@ -99,7 +99,7 @@ def open_session(
     source, commit = _parent(root, settings, kind, repository, notes)
     _check_python(source, settings.target)
     devices = discover(environ, settings.devices)
-    lock = _controller_lock(root) if kind == "research" else None
+    lock = controller_lock(root) if kind == "research" else None
     ledger = None
     try:
         if lock is not None:
@@ -238,9 +238,7 @@ def _enter(research: Research, source: str, commit: str | None) -> list[str]:
     ledger.lost_work(research.session)
     research.enter_head(source, commit)
     if research.moves_head:
-        forget_checkpoints(
-            research.root, ledger.session(research.session)["first_head"]
-        )
+        sweep(research.root, ledger)
     if before is None:
         return []
     changed = "; ".join(fingerprint.differences(before["parts"], parts)[:4])
@@ -353,7 +351,7 @@ def _written_pid(handle: Any) -> str:
     return "unknown"
 
 
-def _controller_lock(root: Path) -> Any:
+def controller_lock(root: Path) -> Any:
     """Held while a research session runs: one controller on one ledger."""
     path = state_dir(root) / "controller.lock"
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -37,6 +38,7 @@ from autoresearch_plugin.executors.suspension import Suspension
 from autoresearch_plugin.executors.transcript import Stop
 from autoresearch_plugin.executors.vram import Meter
 from autoresearch_plugin.gpus import NvidiaDriver, Nvml
+from autoresearch_plugin.ledger import is_alive, this_process
 from autoresearch_plugin.sandbox import files, policy
 from autoresearch_plugin.sandbox.environment import environment, fixed
 from autoresearch_plugin.sandbox.probe import Sandbox
@@ -48,7 +50,6 @@ ShouldStop = Callable[[], str | None]
 POLL = 0.1  # seconds between two questions to `should_stop`
 CPU_POLL = 0.5  # seconds between two looks at the tree's CPU time
 SHARE_OF_MEMORY = 0.8  # of the machine's, that one candidate may use
-STALE = 24 * 3600  # seconds after which a dead session's scratch is removed
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -338,7 +339,7 @@ def _merge(trained: TrialResult, scored: TrialResult) -> TrialResult:
 def scratch_dir(root: Path) -> Iterator[Path]:
     """A private, empty directory below `root`, removed at the end.
 
-    What sessions that were killed left there is removed too, a day later.
+    What sessions that were killed left there is removed too.
 
     Raises:
         InfrastructureError: it cannot be made, or the disk is full while it is used.
@@ -348,24 +349,36 @@ def scratch_dir(root: Path) -> Iterator[Path]:
         parent.mkdir(mode=0o711, parents=True, exist_ok=True)
         parent.chmod(0o711)  # whatever the umask; its names cannot be guessed
         _remove_stale(parent)
-        path = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent))
+        prefix = f"{this_process().replace(':', '.')}-"
+        path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
         with writing(path, only=FULL):
             yield path
     finally:
-        _remove(path)
-        _remove(beside(path))
+        remove_tree(path)
+        remove_tree(beside(path))
 
 
 def _remove_stale(parent: Path) -> None:
     for path in parent.iterdir():
-        with suppress(OSError, ValueError):
-            old = time.time() - path.stat().st_mtime > STALE
-            if old and not _is_alive(int(path.name.split("-")[0])):
-                _remove(path)
+        with suppress(OSError):
+            owner = scratch_owner(path.name)
+            if owner and not is_alive(owner):
+                remove_tree(path)
 
 
-def _remove(path: Path) -> None:
+def scratch_owner(name: str) -> str:
+    """Which process a directory in scratch/ belongs to, as the ledger names processes;
+    empty if it is none of ours."""
+    found = re.match(r"\d+(\.\d*\.\w*)?(?=-)", name)
+    return found[0].replace(".", ":") if found else ""
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file or a directory, whatever rights were left in it."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
     if sys.platform.startswith("linux"):
         files.remove(str(path))  # however deep a candidate has nested it
         return
@@ -382,13 +395,3 @@ def take_back(path: Path) -> None:
         for below in (Path(folder) / name for name in names):
             if not below.is_symlink():  # chmod would follow it out of the tree
                 below.chmod(0o700)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

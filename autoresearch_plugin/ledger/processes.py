@@ -16,7 +16,7 @@ def this_process() -> str:
 def is_alive(owner: str) -> bool:
     """Whether the process that `this_process` named still runs on this machine.
 
-    Names of older releases have no third part, which is then not asked for.
+    Names of older releases have fewer parts; what is missing is not asked for.
     """
     pid, started, boot = (*owner.split(":"), "", "")[:3]
     if boot and boot != _boot():
@@ -27,7 +27,7 @@ def is_alive(owner: str) -> bool:
         return False
     except PermissionError:
         pass
-    return _start_time(int(pid)) == started
+    return not started or _start_time(int(pid)) == started
 
 
 @functools.cache

@@ -19,6 +19,11 @@ _READ = (
     "scoring_cpu"
 )
 
+_OLD_OUTPUT = (
+    "outcome='ok' AND log<>'' AND session<(SELECT max(id) FROM sessions WHERE "
+    "kind='research')"
+)
+
 
 class Trials(Connection):
     """Rows of trials, of baselines (candidate NULL) and of candidates."""
@@ -226,6 +231,17 @@ class Trials(Connection):
             "SELECT sum(finished - started) AS s FROM trials WHERE session=?", session
         )
         return float((row or {}).get("s") or 0.0)
+
+    def old_output(self) -> int:
+        """Bytes that good runs of all sessions but the latest have printed."""
+        row = self._one(f"SELECT sum(length(log)) AS n FROM trials WHERE {_OLD_OUTPUT}")
+        return int((row or {}).get("n") or 0)
+
+    def forget_output(self) -> None:
+        """Forget these, and give the file's free pages back to the disk. What crashes
+        printed stays: somebody may want to read it."""
+        self._execute(f"UPDATE trials SET log='' WHERE {_OLD_OUTPUT}")
+        self._execute("VACUUM")
 
     def lost_work(self, session: int) -> None:
         """Close what processes that are gone have left open in this session."""

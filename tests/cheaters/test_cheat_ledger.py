@@ -114,7 +114,7 @@ def test_no_small_file_is_written_through_a_link(tmp_path: Path, name: str) -> N
     if name == "controller.lock":
         refuses = pytest.raises(LedgerError, match=r"cannot open .*controller\.lock")
     with refuses:
-        session._controller_lock(tmp_path).close()
+        session.controller_lock(tmp_path).close()
     assert victim.read_bytes() == b"mine"
 
 

@@ -31,6 +31,7 @@ from autoresearch_plugin.executors.transcript import (
     Transcript,
 )
 from autoresearch_plugin.executors.words import LOG_SIZE, LOG_WIDTH, clean_log
+from autoresearch_plugin.ledger import this_process
 from autoresearch_plugin.sandbox.environment import environment
 from autoresearch_plugin.trial import Budget, Outcome, Profile, TrialSpec
 
@@ -854,21 +855,20 @@ def test_rights_are_not_taken_back_through_links(tmp_path):
     assert outside.stat().st_mode & 0o777 == 0o755
 
 
-def test_scratch_of_dead_sessions_is_removed_a_day_later(tmp_path):
-    """What a killed session left goes; what is young or belongs to the living stays."""
+def test_scratch_of_dead_sessions_is_removed(tmp_path):
+    """What a killed session left goes; what belongs to the living, or is none of ours,
+    stays. Older releases named the owner by its pid alone."""
     with subprocess.Popen(["true"]) as dead:
         dead.wait()
-    old = time.time() - 2 * 24 * 3600
-    names = {f"{dead.pid}-old": old, f"{os.getpid()}-old": old, "notes": old}
-    names[f"{dead.pid}-new"] = time.time()
-    for name, age in names.items():
-        path = tmp_path / "scratch" / name
-        path.mkdir(parents=True)
-        os.utime(path, (age, age))
-    with scratch_dir(tmp_path):
-        pass
-    left = {path.name for path in (tmp_path / "scratch").iterdir()}
-    assert left == set(names) - {f"{dead.pid}-old"}
+    mine = this_process().replace(":", ".")
+    recycled = mine.replace(".", ".9", 1)  # our pid, another start
+    living = {f"{mine}-a", f"{mine}-a.harness", f"{os.getpid()}-old", "notes", "1x-b"}
+    gone = {f"{dead.pid}-old", f"{dead.pid}.77.aa-b.harness", f"{recycled}-c"}
+    for name in living | gone:
+        (tmp_path / "scratch" / name).mkdir(parents=True)
+    with scratch_dir(tmp_path) as scratch:
+        assert scratch.name.startswith(f"{mine}-")
+    assert {path.name for path in (tmp_path / "scratch").iterdir()} == living
 
 
 def test_a_scratch_that_cannot_be_made_names_path_and_reason(tmp_path):
