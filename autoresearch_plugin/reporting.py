@@ -486,12 +486,7 @@ def _pruned(rows: list[Row]) -> dict[str, int]:
 def _notes(state: State) -> list[str]:
     """Events that people must not miss, since the session was started or resumed."""
     research = state.research
-    since = research.ledger.session(research.session)["started"]
-    events = [
-        row
-        for row in research.ledger.events(research.session)
-        if row["created"] >= since
-    ]
+    events = research.ledger.news(research.session)
     notes = list(dict.fromkeys(r["text"] for r in events if r["kind"] in NOTED))
     refused = sum(row["kind"] == "refused" for row in events)
     if refused:

@@ -410,14 +410,8 @@ class State:
         return self._events("gave-up")
 
     def _events(self, kind: str) -> list[str]:
-        research = self.research
-        since = research.ledger.session(research.session)["started"]
-        events = research.ledger.events(research.session)
-        return [
-            row["text"]
-            for row in events
-            if row["kind"] == kind and row["created"] >= since
-        ]
+        events = self.research.ledger.news(self.research.session)
+        return [row["text"] for row in events if row["kind"] == kind]
 
     def _why_ended(self) -> str:
         wanted = self.settings.experiments

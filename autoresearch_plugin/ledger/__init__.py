@@ -14,7 +14,6 @@ from autoresearch_plugin.ledger.connection import Row
 from autoresearch_plugin.ledger.processes import is_alive, this_process
 from autoresearch_plugin.ledger.repair import mend
 from autoresearch_plugin.ledger.schema import VERSION
-from autoresearch_plugin.ledger.sessions import Sessions
 from autoresearch_plugin.ledger.spending import Spending
 from autoresearch_plugin.ledger.trials import Trials
 from autoresearch_plugin.ledger.work import Work
@@ -22,5 +21,5 @@ from autoresearch_plugin.ledger.work import Work
 __all__ = ["VERSION", "Ledger", "Row", "is_alive", "mend", "this_process"]
 
 
-class Ledger(Sessions, Trials, Candidates, Audits, Work, Spending):
+class Ledger(Trials, Candidates, Audits, Work, Spending):
     """One process' view of the whole ledger."""

@@ -54,6 +54,7 @@ class Connection:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._local = threading.local()
+        self._began: dict[int, float] = {}  # trial -> when, by a clock nobody sets
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with self._explained():
@@ -174,6 +175,13 @@ class Connection:
     def _one(self, sql: str, *values: Any) -> Row | None:
         rows = self._query(sql, *values)
         return rows[0] if rows else None
+
+    def _meta(self, key: str) -> str | None:
+        row = self._one("SELECT value FROM meta WHERE key=?", key)
+        return str(row["value"]) if row else None
+
+    def _set_meta(self, key: str, value: str) -> None:
+        self._execute("INSERT OR REPLACE INTO meta VALUES(?, ?)", key, value)
 
     def _execute(self, sql: str, *values: Any) -> int:
         with self._explained():

@@ -10,7 +10,7 @@ from pathlib import Path
 def this_process() -> str:
     """Name of this process that no later process with the same pid shares, not even
     after a reboot: `pid:start:boot`."""
-    return f"{os.getpid()}:{_start_time(os.getpid())}:{_boot()}"
+    return f"{os.getpid()}:{_start_time(os.getpid())}:{this_boot()}"
 
 
 def is_alive(owner: str) -> bool:
@@ -19,7 +19,7 @@ def is_alive(owner: str) -> bool:
     Names of older releases have fewer parts; what is missing is not asked for.
     """
     pid, started, boot = (*owner.split(":"), "", "")[:3]
-    if boot and boot != _boot():
+    if boot and boot != this_boot():
         return False
     try:
         os.kill(int(pid), 0)
@@ -31,7 +31,7 @@ def is_alive(owner: str) -> bool:
 
 
 @functools.cache
-def _boot() -> str:
+def this_boot() -> str:
     """What tells this boot of the machine from others; "" where there is nothing.
 
     Start times count from the boot, so the same pid with the same start time can come

@@ -9,7 +9,7 @@ from typing import Any
 
 from autoresearch_plugin.errors import LedgerError
 from autoresearch_plugin.ledger.connection import Connection, Row, line
-from autoresearch_plugin.ledger.processes import is_alive, this_process
+from autoresearch_plugin.ledger.processes import is_alive, this_boot, this_process
 
 
 class Sessions(Connection):
@@ -47,15 +47,19 @@ class Sessions(Connection):
                 "VALUES(?, ?, ?, 'running', ?, ?)",
                 *(kind, tag, settings, this_process(), time.time()),
             )
+            self._start_clock(session)
         return self.session(session)
 
     def _resume(self, old: Row) -> Row:
-        used = _session_seconds(self._last_activity(old["id"]), old)
+        used = self._noted_seconds(old["id"])
+        if used is None:  # of an older release
+            used = _session_seconds(self._last_activity(old["id"]), old)
         self._execute(
             "UPDATE sessions SET state='running', reason=NULL, owner=?, started=?, "
             "finished=NULL, previous_seconds=? WHERE id=?",
             *(this_process(), time.time(), used, old["id"]),
         )
+        self._start_clock(old["id"])
         self._requeue(old["id"])
         self._execute(
             "UPDATE units SET state='done' WHERE session=? AND kind='hand'", old["id"]
@@ -135,6 +139,7 @@ class Sessions(Connection):
     def finish_session(self, session: int, state: str, reason: str) -> None:
         """Close a session: `finished`, `interrupted` or `failed`."""
         with self._transaction():
+            self._note_seconds(session)
             self._execute(
                 "UPDATE sessions SET state=?, reason=coalesce(reason, ?), finished=? "
                 "WHERE id=?",
@@ -175,9 +180,49 @@ class Sessions(Connection):
         return "the process that holds this session is gone"
 
     def session_seconds(self, session: int) -> float:
-        """Wall-clock seconds spent so far, earlier parts of a resumed session too."""
+        """Seconds spent so far, earlier parts of a resumed session too.
+
+        By a clock that nobody sets and that stands still while the machine sleeps.
+        """
         row = self.session(session)
+        noted = self._noted_seconds(session)
+        if noted is not None and (row["finished"] or not is_alive(row["owner"])):
+            return noted
+        running = self._running_seconds(session)
+        if running is not None:
+            return float(row["previous_seconds"]) + running
         return _session_seconds(row["finished"] or time.time(), row)
+
+    def news(self, session: int) -> list[Row]:
+        """Events since a session was started or resumed."""
+        return self._query(
+            "SELECT * FROM events WHERE session=? AND id>? ORDER BY id",
+            *(session, int(self._meta(f"events {session}") or 0)),
+        )
+
+    def _start_clock(self, session: int) -> None:
+        """Note when, by the clock of this boot, and after which event it began."""
+        self._set_meta(f"clock {session}", f"{this_boot()} {time.monotonic()}")
+        row = self._one("SELECT max(id) AS n FROM events") or {}
+        self._set_meta(f"events {session}", str(row.get("n") or 0))
+
+    def _running_seconds(self, session: int) -> float | None:
+        """Since the start or resume; None if that was before a reboot."""
+        boot, _, began = (self._meta(f"clock {session}") or "").partition(" ")
+        if not began or boot != this_boot():
+            return None
+        return max(0.0, time.monotonic() - float(began))
+
+    def _note_seconds(self, session: int) -> None:
+        """What a resume counts from."""
+        running = self._running_seconds(session)
+        if running is not None:
+            spent = float(self.session(session)["previous_seconds"]) + running
+            self._set_meta(f"seconds {session}", str(spent))
+
+    def _noted_seconds(self, session: int) -> float | None:
+        noted = self._meta(f"seconds {session}")
+        return None if noted is None else float(noted)
 
     def add_fingerprint(self, fingerprint: str, parts: Mapping[str, Any]) -> Row | None:
         """Record a fingerprint; the last other one if this one is new here."""

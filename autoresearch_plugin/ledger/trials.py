@@ -7,8 +7,9 @@ import json
 import time
 from typing import Any
 
-from autoresearch_plugin.ledger.connection import Connection, Row
+from autoresearch_plugin.ledger.connection import Row
 from autoresearch_plugin.ledger.processes import is_alive, this_process
+from autoresearch_plugin.ledger.sessions import Sessions
 from autoresearch_plugin.trial import TrialResult
 
 # All columns but the log, which is for people with a SQLite shell and can be long.
@@ -25,7 +26,7 @@ _OLD_OUTPUT = (
 )
 
 
-class Trials(Connection):
+class Trials(Sessions):
     """Rows of trials, of baselines (candidate NULL) and of candidates."""
 
     def seed(self, head: str, index: int) -> int:
@@ -66,6 +67,7 @@ class Trials(Connection):
             *(session, head, candidate, index, self.seed(head, index)),
             *(this_process(), time.time()),
         )
+        self._began[trial] = time.monotonic()
         row = self._one("SELECT * FROM trials WHERE id=?", trial)
         return row or {}
 
@@ -89,12 +91,21 @@ class Trials(Connection):
             "value=?, metrics=?, summary=?, seconds=?, cpu_seconds=?, curve=?, log=?, "
             "device=?, budget=?, interim=?, early=?, verified=?, sandbox=?, "
             "scoring_cpu=? WHERE id=?",
-            *(time.time(), str(result.outcome), result.message[:2000], value),
+            *(self._finished(trial), str(result.outcome), result.message[:2000], value),
             *map(json.dumps, (result.metrics, result.summary, result.seconds)),
             *(result.cpu_seconds, json.dumps(result.curve[-200:]), result.log_tail),
             *(device, budget, json.dumps(result.interim), early),
             *(json.dumps(result.verified), sandbox, result.scoring_cpu, trial),
         )
+
+    def _finished(self, trial: int) -> float:
+        """Now, or what now would be if nobody had set the clock meanwhile."""
+        began = self._began.pop(trial, None)
+        row = self._one("SELECT started, session FROM trials WHERE id=?", trial)
+        if began is None or row is None:
+            return time.time()
+        self._note_seconds(row["session"])
+        return float(row["started"] + time.monotonic() - began)
 
     def _forget_dead_trials(self, head: str) -> None:
         for row in self._query(

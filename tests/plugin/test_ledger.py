@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from hypothesis import given
@@ -318,8 +319,58 @@ def test_plain_sessions_are_never_resumed(ledger):
     assert one["id"] != two["id"]
 
 
+@pytest.mark.parametrize("jump", [36_000, -36_000])
+def test_a_clock_that_is_set_changes_no_session(ledger, session, jump, monkeypatch):
+    """Neither its hours nor its device time; nor what a resume counts from."""
+    wall, steady = [time.time()], [time.monotonic()]
+    monkeypatch.setattr(time, "time", lambda: wall[0])
+    monkeypatch.setattr(time, "monotonic", lambda: steady[0])
+    ledger._start_clock(session)
+    row = ledger.start_trial(session, "head", 1, 0)
+    wall[0], steady[0] = wall[0] + jump, steady[0] + 20
+    ledger.finish_trial(row["id"], GOOD, 2.0, "cpu:0", "1 s")
+    assert ledger.session_seconds(session) == pytest.approx(20)
+    assert ledger.device_seconds(session) == pytest.approx(20)
+    steady[0] += 5
+    ledger.finish_session(session, "interrupted", "")
+    assert ledger.session_seconds(session) == pytest.approx(25)
+    steady[0] += 7000
+    ledger.start_session("research", "main", "{}")
+    steady[0] += 1
+    assert ledger.session_seconds(session) == pytest.approx(26)
+
+
+def test_the_time_after_a_kill_is_not_counted(ledger, session):
+    """A killed session had worked until its last run ended."""
+    code = (
+        "import time\n"
+        "session = ledger.start_session('research', 'killed', '{}')['id']\n"
+        "row = ledger.start_trial(session, 'head', 7, 0)\n"
+        "from autoresearch_plugin.trial import Outcome, TrialResult\n"
+        "good = TrialResult(Outcome.OK)\n"
+        "ledger.finish_trial(row['id'], good, 1.0, 'cpu:0', '1 s')\n"
+        "print(session)"
+    )
+    number = int(in_another_process(ledger, code))
+    ledger._execute("UPDATE meta SET value='77' WHERE key=?", f"seconds {number}")
+    assert ledger.session_seconds(number) == 77
+    ledger.start_session("research", "killed", "{}")
+    assert 77 <= ledger.session_seconds(number) < 87
+
+
+def test_events_of_an_earlier_part_are_no_news(ledger, session):
+    """A resumed session tells what happened since."""
+    ledger.add_event(session, "error", "before")
+    ledger.finish_session(session, "failed", "")
+    ledger.start_session("research", "main", "{}")
+    ledger.add_event(session, "error", "now")
+    assert [row["text"] for row in ledger.news(session)] == ["now"]
+
+
 def test_the_time_of_an_interruption_is_not_counted(ledger, session):
-    """A resumed session goes on where its last trial ended, not where it is now."""
+    """An older release's session goes on where its last trial ended, not where it is
+    now."""
+    ledger._execute("DELETE FROM meta WHERE key<>'salt'")
     row = ledger.start_trial(session, "head", 1, 0)
     ledger.finish_trial(row["id"], GOOD, 2.0, "cpu:0", "1 s")
     ledger._execute("UPDATE sessions SET started=1000 WHERE id=?", session)
