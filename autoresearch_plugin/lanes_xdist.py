@@ -131,6 +131,7 @@ class ControllerPlugin:
         self._free: list[Device] | None = None
         self._device_of: dict[str, Device] = {}
         self._deaths = 0
+        self._lanes: LaneScheduling | None = None
 
     @pytest.hookimpl
     def pytest_configure_node(self, node: Any) -> None:
@@ -158,13 +159,27 @@ class ControllerPlugin:
             self._free.insert(0, device)
         if error:
             self._deaths += 1
+            if not (self._lanes and self._lanes.lanes.get(node) == "running"):
+                self._died_early(node)
             if self._deaths >= MAX_DEATHS:
                 self.state.stop(f"{self._deaths} workers died")
+
+    def _died_early(self, node: Any) -> None:
+        """No lane of its, so no test of its either, can tell that it died."""
+        research = self.state.research
+        self.state.worker_lost = True
+        research.ledger.add_event(
+            research.session,
+            "fallback",
+            f"worker {node.gateway.id} died before its first test; its work is done "
+            "by the one that replaced it",
+        )
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config) -> LaneScheduling:
         """Our own scheduler, whatever --dist says."""
-        return LaneScheduling(config, self.state, self._start)
+        self._lanes = LaneScheduling(config, self.state, self._start)
+        return self._lanes
 
     def _start(self) -> None:
         session = self.state.session

@@ -255,6 +255,8 @@ class Measuring:
                 replace(result, outcome=Outcome.WAITED, message=waited),
                 None,
             )
+        if row["candidate"] is not None and result.ok:
+            result = replace(result, message=self._drift(row, result))
         if keep_as is not None:
             _seal(keep_as, result.ok)
         self.ledger.finish_trial(
@@ -282,6 +284,14 @@ class Measuring:
             return None  # this machine is never steady, and its noise is measured
         others = [x["summary"] for x in self.ledger.own_head_trials(head.id)]
         return steadiness.disturbance(result.summary, others, self.budget.amount)
+
+    def _drift(self, row: Row, result: TrialResult) -> str:
+        """A mark on a candidate's run whose device was not as fast as before."""
+        if self.budget.unit != "seconds":
+            return result.message
+        earlier = self.ledger.good_trials(row["candidate"], row["head"])
+        others = [trial["summary"] for trial in earlier]
+        return steadiness.drift(result.summary, others) or result.message
 
     def _has_changed(self, head: Head, row: Row, result: TrialResult) -> bool:
         """Whether the machine is another one than it was: a repeated run is off from

@@ -62,6 +62,7 @@ class State:
         self._interrupted = False
         self._keys: dict[str, str] = {}
         self._broken: list[str] = []
+        self.worker_lost = False  # one died before a test could tell
         self.lost: str | None = None  # why this lane's device cannot be used any more
         keys.hide_process()
 

@@ -3,7 +3,8 @@
 A baseline that had to wait makes every candidate look better, so such a run is repeated
 once and does not count. Candidates are not asked: what they say of their own waiting
 could be a way to throw a bad draw away, and a run that waited only hurts them. Budgets
-in steps do not care.
+in steps do not care. A candidate's run that made another number of steps than its
+earlier ones is marked, for whoever reads: a device that gets hot or is shared drifts.
 """
 
 from __future__ import annotations
@@ -29,6 +30,19 @@ def disturbance(
     if is_off(summary, others):
         return f"{summary['num_steps']} steps where others made {_usual(others):.0f}"
     return None
+
+
+def drift(
+    summary: Mapping[str, Any], others: Sequence[Mapping[str, Any]]
+) -> str | None:
+    """How a candidate's run differs from its earlier ones, in words; None if not."""
+    if not is_off(summary, others):
+        return None
+    steps, usual = summary["num_steps"], _usual(others)
+    return (
+        f"{100 * (steps / usual - 1):+.0f} % steps against its earlier runs "
+        f"({steps:.0f}, not {usual:.0f}): its device is not as it was"
+    )
 
 
 def is_off(summary: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> bool:

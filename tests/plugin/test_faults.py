@@ -241,3 +241,29 @@ def test_a_read_only_disk_is_said_before_anything_runs(disk: Path) -> None:
 def remount(path: Path, how: str) -> None:
     """Change what may be done there."""
     mount("-o", f"remount,{how},size=3m", str(path))
+
+
+DIES = """
+import os
+from pathlib import Path
+
+
+def pytest_collection(session):
+    once = Path(__file__).with_name("died.txt")
+    if hasattr(session.config, "workerinput") and not once.exists():
+        once.touch()
+        os._exit(9)
+"""
+
+
+def test_a_worker_that_dies_before_its_first_test_is_told(project: Any) -> None:
+    """Its work is done by another, and the exit code says that something failed."""
+    (project.path / "conftest.py").write_text(DIES)
+    project.commit()
+
+    ran = project.research(project.script(harm={"LR": 0.9}), "-n1")
+
+    assert ran.ret == 1, ran.stdout.str()
+    ran.stdout.fnmatch_lines(["note *worker gw0 died before its first test*"])
+    assert project.states() == {"harm": "discard"}
+    assert project.ledger().session(1)["state"] == "finished"

@@ -33,6 +33,16 @@ def test_waiting_is_a_disturbance() -> None:
     )
 
 
+def test_a_candidates_run_that_drifts_is_marked() -> None:
+    """Against its own earlier runs: its speed may well differ from the baseline's."""
+    assert steadiness.drift({"num_steps": 1005}, STEPS) is None
+    assert steadiness.drift({"num_steps": 930}, []) is None
+    assert steadiness.drift({"num_steps": 930}, STEPS) == (
+        "-7 % steps against its earlier runs (930, not 1000): its device is not as it "
+        "was"
+    )
+
+
 def test_disturbed_baseline_runs_are_repeated_and_do_not_count(
     project: Project,
 ) -> None:
