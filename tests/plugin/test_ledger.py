@@ -435,6 +435,22 @@ def test_a_call_that_outlives_its_session_is_booked_in_full(ledger, session):
     assert [call["usd"] for call in ledger.calls(session)] == [0.7]
 
 
+def test_a_kill_in_the_middle_of_a_call_gives_no_money_back(ledger):
+    """What was set aside may have been charged: it counts on in the resume, and is
+    booked in full at the end."""
+    code = (
+        "session = ledger.start_session('research', 'main', '{}')['id']\n"
+        "ledger.reserve(session, 0.7, 1.0)\n"
+        "print(session)"
+    )
+    session = int(in_another_process(ledger, code))
+    again = ledger.start_session("research", "main", "{}")
+    assert (again["id"], again["resumed"]) == (session, True)
+    assert ledger.reserve(session, 0.4, cap=1.0) is None
+    ledger.finish_session(session, "finished", "")
+    assert [call["usd"] for call in ledger.calls(session)] == [0.7]
+
+
 def test_the_proposers_purse_is_the_ledger(ledger, session):
     """A resume goes on counting where the money stands."""
     purse = LedgerPurse(ledger, session, 1.0)
