@@ -175,7 +175,8 @@ def exit_code(session: pytest.Session, state: State) -> int:
         status = 1  # xdist reports --maxfail as an interruption
     if status == 5:
         status = 0  # nothing collected: the generated ones were the work
-    if status == 0 and (state.failures() or state.worker_lost):
+    broken = state.failures() or state.worker_lost or state.left_undone()
+    if status == 0 and broken:
         status = 1
     if status == 0 and state.gave_up():
         status = GAVE_UP

@@ -1,5 +1,7 @@
 """Whether the machine broke rather than the ideas: then no idea is charged for it.
 
+What something from outside broke in on is run again.
+
 Three candidates in a row that fail within seconds in the same way, or one whose words
 speak of the GPU itself, are a suspicion. One run of the baseline decides: if it fails
 too, nobody's idea did it.
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from autoresearch_plugin.errors import DeviceLost, InfrastructureError
 from autoresearch_plugin.gpus import NvmlError
-from autoresearch_plugin.trial import TrialResult
+from autoresearch_plugin.trial import Outcome, TrialResult
 
 if TYPE_CHECKING:
     from autoresearch_plugin.idea import Head
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 FAILURES = 3  # alike in a row, of different candidates
 QUICK = 10.0  # seconds in which such a failure comes, or a tenth of a baseline's run
+SUSPENSIONS = 5  # of one run before the session gives up
+KILLS = 5  # of one run, from outside, before its candidate is thought to be the cause
 CHECKED = "checked"  # kind of the event that says the baseline ran after all
 
 DEVICE_WORDS = re.compile(
@@ -32,6 +36,33 @@ DEVICE_WORDS = re.compile(
     r"Driver/library version mismatch|device not ready|illegal memory access",
     re.IGNORECASE,
 )
+
+
+def try_again(
+    research: Research, head: Head, row: Row, label: str, result: TrialResult
+) -> bool:
+    """Whether a run that something from outside broke is made once more, and no
+    idea blamed.
+
+    Raises:
+        InfrastructureError: it is suspended again and again.
+    """
+    since = research.ledger.session(research.session)["started"]
+    which = (head.id, row["candidate"], row["seed_index"])
+    broken = research.ledger.broken_runs(*which, since)
+    why = f"{result.outcome}, {result.message}"
+    if result.outcome is Outcome.SUSPENDED and broken > SUSPENSIONS:
+        raise InfrastructureError(
+            f"{label} was interrupted {broken} times, the last time because "
+            f"{result.message}. Nothing is lost; keep the machine awake (for "
+            "instance with systemd-inhibit) and start the same command again."
+        )
+    # Who is in a sandbox of its own does not kill the process that watches it.
+    alien = result.outcome is Outcome.KILLED and research.profile.isolates
+    if result.outcome is Outcome.SUSPENDED or broken < (KILLS if alien else 2):
+        research.tell(f"{label}: {why}; not counted, trying once more")
+        return True
+    return False
 
 
 def check(research: Research, number: int, head: Head, result: TrialResult) -> None:

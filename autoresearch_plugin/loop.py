@@ -40,8 +40,6 @@ KEEP_LEASE = "keep"
 HEAD_TOP_EVERY = 15  # one more baseline run per so many screened candidates ...
 POSITIONS_TO_GO_ON = 512  # verified before another run; finds 1 % of leaks with 0.994
 POSITIONS_TO_KEEP = 2048  # before a keep; finds 0.1 % with 0.87
-SUSPENSIONS = 5  # of one run before the session gives up
-KILLS = 5  # of one run, from outside, before its candidate is thought to be the cause
 HEAD_TOP_MAX = 6  # ... up to this many (judge.md: keeps an unlucky head from stalling)
 
 
@@ -123,7 +121,9 @@ class Research(Measuring):
         if result.outcome is Outcome.WAITED:
             self.tell(f"{label}: {result.message}; not counted, trying once more")
             return
-        if result.outcome.is_accident and self._try_again(head, row, label, result):
+        if result.outcome.is_accident and breakage.try_again(
+            self, head, row, label, result
+        ):
             return
         if lost := breakage.device_fault(self, result):
             raise DeviceLost(lost)
@@ -132,30 +132,6 @@ class Research(Measuring):
             f"{': ' if result.message else ''}{result.message}. No idea is to blame; "
             f"try the training by hand first.{last_words(result)}"
         )
-
-    def _try_again(self, head: Head, row: Row, label: str, result: TrialResult) -> bool:
-        """Whether a run that something from outside broke is made once more, and no
-        idea blamed.
-
-        Raises:
-            InfrastructureError: it is suspended again and again.
-        """
-        since = self.ledger.session(self.session)["started"]
-        which = (head.id, row["candidate"], row["seed_index"])
-        broken = self.ledger.broken_runs(*which, since)
-        why = f"{result.outcome}, {result.message}"
-        if result.outcome is Outcome.SUSPENDED and broken > SUSPENSIONS:
-            raise InfrastructureError(
-                f"{label} was interrupted {broken} times, the last time because "
-                f"{result.message}. Nothing is lost; keep the machine awake (for "
-                "instance with systemd-inhibit) and start the same command again."
-            )
-        # Who is in a sandbox of its own does not kill the process that watches it.
-        alien = result.outcome is Outcome.KILLED and self.profile.isolates
-        if result.outcome is Outcome.SUSPENDED or broken < (KILLS if alien else 2):
-            self.tell(f"{label}: {why}; not counted, trying once more")
-            return True
-        return False
 
     def _to_be_audited(self, head: Head, row: Row) -> Path | None:
         """Where the checkpoint of a first baseline's run goes: the audit scores it."""
@@ -391,8 +367,8 @@ class Research(Measuring):
             )
             if result.outcome is Outcome.EARLY and watch and watch.verdict:
                 return self._decided(number, head, patched, watch.verdict)
-            if result.outcome.is_interruption and self._try_again(
-                head, row, label, result
+            if result.outcome.is_interruption and breakage.try_again(
+                self, head, row, label, result
             ):
                 continue
             if not result.ok:

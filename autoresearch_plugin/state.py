@@ -387,12 +387,12 @@ class State:
         cut_short = self._interrupted or exitstatus in (2, 3)  # 3: pytest itself broke
         state = "interrupted" if cut_short else "finished"
         if state == "finished" and (
-            self.failures() or self.gave_up() or self._left_undone()
+            self.failures() or self.gave_up() or self.left_undone()
         ):
             state = "failed"
         self._opened.close(state, research.used_up() or self._why_ended())
 
-    def _left_undone(self) -> bool:
+    def left_undone(self) -> bool:
         """Whether candidates wait that nothing but a fault kept from being tried."""
         if self.research.used_up() or (self.session and self.session.shouldfail):
             return False
