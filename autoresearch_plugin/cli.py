@@ -185,8 +185,13 @@ def gc(options: argparse.Namespace) -> Iterator[str]:
     from autoresearch_plugin.housekeeping import gc_lines
     from autoresearch_plugin.session import controller_lock
 
-    with closing(controller_lock(options.root)), closing(_ledger(options.root)) as book:
-        yield from gc_lines(options.root, book, options.dry_run)
+    def open_ledger() -> Ledger:
+        return _ledger(options.root)
+
+    if not _is_there(options.root / LEDGER):
+        open_ledger()  # says that there is none
+    with closing(controller_lock(options.root)):
+        yield from gc_lines(options.root, open_ledger, options.dry_run)
 
 
 def show(options: argparse.Namespace) -> Iterator[str]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoresearch_plugin.errors import LedgerError
 from autoresearch_plugin.executors.local import remove_tree, scratch_owner
 from autoresearch_plugin.ledger import is_alive
 from autoresearch_plugin.paths import state_dir
@@ -49,21 +48,26 @@ class Leftover:
 
 def leftovers(root: Path, ledger: Ledger) -> Iterator[Leftover]:
     """What can go while no session runs."""
-    state = state_dir(root)
-    for path in _entries(state / "scratch"):
-        owner = scratch_owner(path.name)
-        if owner and not is_alive(owner):
-            yield Leftover(path, "scratch of a session that was killed")
+    yield from _halves(state_dir(root))
     sessions = [x for x in ledger.sessions() if x["kind"] == "research"]
     latest = sessions[-1] if sessions else {}
+    state = state_dir(root)
     for path in _entries(state / "checkpoints"):
         if path.name != latest.get("first_head"):
             yield Leftover(path, "checkpoints of an earlier session's first baseline")
     for path in _entries(state / "claims"):
         old = time.time() - path.lstat().st_mtime > CLAIMS_AGE
-        if PARTS.search(path.name) or (old and path.stem != latest.get("head")):
+        if old and path.suffix == ".npy" and path.stem != latest.get("head"):
             yield Leftover(path, "claims of an earlier baseline")
-    for path in _entries(state):
+
+
+def _halves(state: Path) -> Iterator[Leftover]:
+    """What can go whatever the ledger says."""
+    for path in _entries(state / "scratch"):
+        owner = scratch_owner(path.name)
+        if owner and not is_alive(owner):
+            yield Leftover(path, "scratch of a session that was killed")
+    for path in (*_entries(state), *_entries(state / "claims")):
         if PARTS.search(path.name):
             yield Leftover(path, "half a file")
         elif ".damaged-" in path.name:
@@ -83,26 +87,46 @@ def _entries(folder: Path) -> list[Path]:
     return []
 
 
-def gc_lines(root: Path, ledger: Ledger, dry_run: bool) -> Iterator[str]:
-    """Free room and say how much; with `dry_run` only say it."""
-    total = 0
-    would = "would free" if dry_run else "freed"
-    for leftover in list(leftovers(root, ledger)):
-        total += (size := leftover.size)
+def gc_lines(
+    root: Path, open_ledger: Callable[[], Ledger], dry_run: bool
+) -> Iterator[str]:
+    """Free room and say how much; with `dry_run` only say it.
+
+    The ledger is opened when some room has been made: on a full disk it cannot be.
+    """
+    gone = [0]
+    yield from _free(root, _halves(state_dir(root)), gone, dry_run)
+    with closing(open_ledger()) as ledger:
+        found = [x for x in leftovers(root, ledger) if x not in _seen(root, dry_run)]
+        yield from _free(root, found, gone, dry_run)
+        if size := ledger.old_output():
+            gone[0] += size
+            what = "what good runs of earlier sessions printed"
+            yield f"{_would(dry_run)} {_mb(size)}  {what}"
+        if not dry_run:
+            ledger.forget_output()
+    kept = sum(x.stat().st_size for x in state_dir(root).rglob("*") if x.is_file())
+    yield f"{_would(dry_run)} {_mb(gone[0])} in all; {_mb(kept)} are in use"
+
+
+def _seen(root: Path, dry_run: bool) -> list[Leftover]:
+    """What is told already, and still there because nothing is removed."""
+    return list(_halves(state_dir(root))) if dry_run else []
+
+
+def _free(
+    root: Path, found: Iterable[Leftover], gone: list[int], dry_run: bool
+) -> Iterator[str]:
+    for leftover in list(found):
+        gone[0] += (size := leftover.size)
         name = leftover.path.relative_to(root)
-        yield f"{would} {_mb(size)}  {name}: {leftover.why}"
+        yield f"{_would(dry_run)} {_mb(size)}  {name}: {leftover.why}"
         if not dry_run:
             remove_tree(leftover.path)
-    total += (size := ledger.old_output())
-    if size:
-        yield f"{would} {_mb(size)}  what good runs of earlier sessions printed"
-    if not dry_run:
-        try:
-            ledger.forget_output()
-        except LedgerError as error:
-            yield f"the ledger could not be made smaller: {error}"
-    kept = sum(x.stat().st_size for x in state_dir(root).rglob("*") if x.is_file())
-    yield f"{would} {_mb(total)} in all; {_mb(kept)} are in use"
+
+
+def _would(dry_run: bool) -> str:
+    return "would free" if dry_run else "freed"
 
 
 def _mb(size: float) -> str:

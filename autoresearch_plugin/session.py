@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -371,7 +372,7 @@ def controller_lock(root: Path) -> Any:
             f"another `pytest --autoresearch` (pid {pid}) works on "
             f"{state_dir(root) / LEDGER}. Wait for it, or stop it with Ctrl-C."
         ) from None
-    handle.truncate(0)
-    handle.write(str(os.getpid()))
-    handle.flush()
+    with contextlib.suppress(OSError):  # a full disk; then nobody learns our pid
+        os.ftruncate(handle.fileno(), 0)
+        os.write(handle.fileno(), str(os.getpid()).encode())
     return handle

@@ -14,8 +14,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from autoresearch_plugin import cli
 from autoresearch_plugin.executors import suspension
 from autoresearch_plugin.executors.suspension import GAP, LOOK, Suspension
+from autoresearch_plugin.ledger import Ledger
+from autoresearch_plugin.paths import state_dir
 from tests.plugin.belongings import belongings, make_dirty
 from tests.plugin.conftest import Project, Terminal, own_environment
 
@@ -205,6 +208,7 @@ def test_a_disk_that_fills_up_ends_a_session_in_words(disk: Path, lanes: str) ->
     assert belongings(project.path) == broken.before
 
     empty(disk)
+    assert cli.main(["--root", str(project.path), "gc"]) == 0
     ran = project.research(*broken.words)
 
     assert ran.ret == 0, ran.stdout.str()
@@ -267,3 +271,15 @@ def test_a_worker_that_dies_before_its_first_test_is_told(project: Any) -> None:
     ran.stdout.fnmatch_lines(["note *worker gw0 died before its first test*"])
     assert project.states() == {"harm": "discard"}
     assert project.ledger().session(1)["state"] == "finished"
+
+
+def test_room_can_be_made_on_a_full_disk(disk: Path) -> None:
+    """What a killed session left goes before the ledger, which needs room to open."""
+    state = state_dir(disk)
+    Ledger(state / "ledger.db").close()
+    left = state / "scratch" / "4194305.1.aa-x"
+    left.mkdir(parents=True)
+    (left / "model").write_bytes(b"x" * 200_000)
+    fill(disk)
+    assert cli.main(["--root", str(disk), "gc"]) == 0
+    assert not left.exists()
