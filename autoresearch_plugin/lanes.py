@@ -172,7 +172,7 @@ class LanePlugin:
             return None
         faulthandler.cancel_dump_traceback_later()
         call = pytest.CallInfo.from_call(
-            lambda: self._work(item.session),
+            lambda: self._run(item.session),
             when="setup",
             reraise=(KeyboardInterrupt, pytest.exit.Exception),
         )
@@ -205,18 +205,14 @@ class LanePlugin:
             if call.excinfo:
                 self._report(lane, call)
 
-    def _work(self, session: pytest.Session) -> None:
-        """Run until there is no work, or no device any more."""
-        try:
-            self._run(session)
-        except DeviceLost as error:
-            if not self.state.leaves_lane(error):
-                raise InfrastructureError(str(error)) from None
-
     def _run(self, session: pytest.Session) -> None:
+        """Work until there is no work, or no device any more."""
         self.state.hold_device()
         try:
             self._work(session)
+        except DeviceLost as error:
+            if not self.state.leaves_lane(error):
+                raise InfrastructureError(str(error)) from None
         finally:
             self.research.end_wait()
 
