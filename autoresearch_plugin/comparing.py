@@ -46,11 +46,8 @@ def question(measuring: Measuring, number: int, head: Head) -> judge.Question:
     ledger, sign = measuring.ledger, measuring.profile.sign
     mine = ledger.good_trials(number, head.id)
     base = ledger.head_trials(head.id)
-    kept = [
-        judge.Verdict.from_data(row["evidence"])
-        for row in ledger.candidates(measuring.session)
-        if row["state"] == "keep" and row["evidence"] and row["id"] != number
-    ]
+    evidence = ledger.kept_evidence(measuring.session, but=number)
+    kept = [judge.Verdict.from_data(one) for one in evidence]
     return judge.Question(
         candidate=tuple(_run_of(row, sign) for row in mine),
         heads={head.id: tuple(_run_of(row, sign) for row in base)},

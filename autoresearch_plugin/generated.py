@@ -131,11 +131,7 @@ def check_generated(research: Research, path: Path) -> Row:
     """
     directory = path.parent
     entries = sorted(directory.iterdir())  # first: the proposer may be writing more
-    ours = {
-        Path(row["file"]).name: row
-        for row in research.ledger.candidates(research.session)
-        if row["kind"] == "generated" and row["file"]
-    }
+    ours = research.ledger.generated_files(research.session)
     written = {name.removesuffix(".py") + ".tmp" for name in ours}
     strangers = [x for x in entries if not _belongs(x, {*ours, *written})]
     for entry in [directory] * directory.is_symlink() + strangers:
@@ -143,7 +139,7 @@ def check_generated(research: Research, path: Path) -> Row:
             f"{entry.relative_to(research.root)} was not written by this session. "
             f"{GENERATED}/ belongs to autoresearch: move the file to experiments/."
         )
-    row = ours.get(path.name)
+    row = research.ledger.candidate(ours[path.name]) if path.name in ours else None
     if row is None or not _is_rendered(path, row):
         raise InfrastructureError(
             f"{path.relative_to(research.root)} is not what the ledger rendered; it "

@@ -53,6 +53,25 @@ class Candidates(Connection):
             return self._candidates("1")
         return self._candidates("c.session=?", session)
 
+    def kept_evidence(self, session: int, but: int) -> list[Mapping[str, Any]]:
+        """What the judge said of a session's keeps, except candidate `but`."""
+        rows = self._query(
+            "SELECT v.evidence FROM candidates c JOIN verdicts v "
+            "ON v.id = (SELECT max(id) FROM verdicts WHERE candidate=c.id) "
+            "WHERE c.session=? AND c.state='keep' AND c.id<>? ORDER BY c.id",
+            *(session, but),
+        )
+        return [json.loads(row["evidence"]) for row in rows]
+
+    def generated_files(self, session: int) -> dict[str, int]:
+        """Numbers of a session's generated candidates, by the names of their files."""
+        rows = self._query(
+            "SELECT id, file FROM candidates WHERE session=? AND kind='generated' AND "
+            "file IS NOT NULL",
+            session,
+        )
+        return {row["file"].rpartition("/")[2]: row["id"] for row in rows}
+
     def ideas(self, fingerprint: str) -> list[Row]:
         """What prompts are made of: candidates that were run under a fingerprint, or
         wait to be, in order of their numbers.

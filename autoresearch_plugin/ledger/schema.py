@@ -29,7 +29,17 @@ CREATE TABLE waits(
   id INTEGER PRIMARY KEY, session INTEGER NOT NULL, lane TEXT NOT NULL,
   owner TEXT NOT NULL, reason TEXT NOT NULL, started REAL NOT NULL,
   finished REAL NOT NULL);
-ALTER TABLE sessions ADD COLUMN asking TEXT
+ALTER TABLE sessions ADD COLUMN asking TEXT;
+"""
+
+# What a session asks for at every candidate, so that the thousandth costs no more than
+# the first.
+INDEXES = """
+CREATE INDEX trials_by_session ON trials(session, outcome);
+CREATE INDEX candidates_by_state ON candidates(session, kind, state);
+CREATE INDEX candidates_by_signature ON candidates(signature);
+CREATE INDEX units_by_state ON units(session, kind, state);
+CREATE INDEX units_by_candidate ON units(candidate)
 """
 
 SCHEMA = f"""
@@ -87,6 +97,7 @@ CREATE TABLE events(
 {AUDITS}
 {IDEAS}
 {WAITS}
+{INDEXES}
 """
 
 # What an older file needs to become the next version.
@@ -103,5 +114,5 @@ ALTER TABLE trials ADD COLUMN sandbox TEXT;
 ALTER TABLE trials ADD COLUMN scoring_cpu REAL;
 ALTER TABLE verdicts ADD COLUMN sandbox TEXT
 """,
-    3: IDEAS + WAITS,
+    3: IDEAS + WAITS + INDEXES,
 }

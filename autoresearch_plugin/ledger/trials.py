@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from autoresearch_plugin.ledger.connection import Row
@@ -19,6 +20,8 @@ _READ = (
     "cpu_seconds, curve, interim, early, verified, sandbox, "
     "scoring_cpu"
 )
+# What a pool of noise is made of: read at every verdict, over all runs there are.
+_POOL = "id, head, candidate, seed, started, finished, value, summary, interim"
 
 _OLD_OUTPUT = (
     "outcome='ok' AND log<>'' AND session<(SELECT max(id) FROM sessions WHERE "
@@ -197,11 +200,13 @@ class Trials(Sessions):
         return self._trials("session=? AND state='done'", session)
 
     def fingerprint_trials(self, fingerprint: str) -> list[Row]:
-        """All good runs under a fingerprint: the noise pool."""
-        return self._trials(
-            "outcome='ok' AND head IN (SELECT id FROM heads WHERE fingerprint=?)",
+        """All good runs under a fingerprint: the noise pool. Few of their columns."""
+        rows = self._query(
+            f"SELECT {_POOL} FROM trials WHERE outcome='ok' AND head IN (SELECT id "
+            "FROM heads WHERE fingerprint=?) ORDER BY id",
             fingerprint,
         )
+        return [_read(row, ("summary",), ("interim",)) for row in rows]
 
     def fingerprint_values(self, fingerprint: str) -> list[Row]:
         """`fingerprint_trials` with no more than head, candidate and value."""
@@ -219,13 +224,11 @@ class Trials(Sessions):
     def _trials(self, where: str, *values: Any) -> list[Row]:
         order = "seed_index, id" if "candidate IS NULL" in where else "id"
         sql = f"SELECT {_READ} FROM trials WHERE {where} ORDER BY {order}"
-        rows = self._query(sql, *values)
-        for row in rows:
-            for key in ("metrics", "summary", "seconds", "curve"):
-                row[key] = json.loads(row[key]) if row[key] else {}
-            for key in ("interim", "verified"):
-                row[key] = json.loads(row[key]) if row[key] else None
-        return rows
+        objects = ("metrics", "summary", "seconds", "curve")
+        return [
+            _read(row, objects, ("interim", "verified"))
+            for row in self._query(sql, *values)
+        ]
 
     def recent_seconds(self, session: int, count: int = 20) -> list[float]:
         """How long the latest good runs of a session took."""
@@ -261,3 +264,12 @@ class Trials(Sessions):
         ):
             if not is_alive(row["owner"]):
                 self._execute("UPDATE trials SET state='lost' WHERE id=?", row["id"])
+
+
+def _read(row: Row, objects: Sequence[str], others: Sequence[str]) -> Row:
+    """`row` with the JSON of some columns read; an empty object is {} there."""
+    for key in objects:
+        row[key] = json.loads(row[key]) if row[key] else {}
+    for key in others:
+        row[key] = json.loads(row[key]) if row[key] else None
+    return row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sqlite3
@@ -599,3 +600,57 @@ def test_a_failed_transaction_leaves_nothing(ledger):
         half()
     assert ledger.events(1) == []
     assert ledger.try_lease("keep")  # the ledger can be written again
+
+
+# ------------------------------------------------------------------- at any length
+
+FREQUENT = {  # what is asked at every candidate, in every poll, or for every prompt
+    "candidate": lambda x, session: x.candidate(1),
+    "decided before": lambda x, session: x.decided_before("head", "key", 1),
+    "kept as": lambda x, session: x.kept_as("signature", "sha"),
+    "kept evidence": lambda x, session: x.kept_evidence(session, but=1),
+    "decided": lambda x, session: x.decided_count(session),
+    "screened": lambda x, session: x.screened_count("head"),
+    "its runs": lambda x, session: x.candidate_trials(1),
+    "runs of the baseline": lambda x, session: x.head_trials("head"),
+    "recent runs": lambda x, session: x.recent_seconds(session),
+    "next unit": lambda x, session: x.claim_unit(session, "gw0", "cpu:0"),
+    "units": lambda x, session: x.unit_counts(session),
+    "wait": lambda x, session: x.first_wait(1),
+    "news": lambda x, session: x.events(session, 10),
+}
+
+
+@pytest.mark.parametrize("name", FREQUENT)
+def test_the_thousandth_candidate_asks_as_fast_as_the_first(ledger, session, name):
+    """Whatever is asked often has an index: no table that grows with them is scanned."""
+    asked: list[str] = []
+    ledger._db.set_trace_callback(asked.append)
+    with contextlib.suppress(LedgerError):
+        FREQUENT[name](ledger, session)
+    ledger._db.set_trace_callback(None)
+    plans = [
+        row["detail"]
+        for sql in asked
+        if sql.startswith(("SELECT", "UPDATE"))
+        for row in ledger._query(f"EXPLAIN QUERY PLAN {sql}")
+    ]
+    assert plans
+    scanned = [plan for plan in plans if re.match(r"SCAN (?!CONSTANT|heads)", plan)]
+    assert [plan for plan in scanned if "USING" not in plan] == []
+
+
+def test_an_older_ledger_gets_its_indexes(tmp_path):
+    """A file of version 3 is as fast as a new one once it was opened."""
+    path = tmp_path / "old.db"
+    Ledger(path).close()
+    names = "SELECT name FROM sqlite_master WHERE type='index' AND sql IS NOT NULL"
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        new = {name for (name,) in db.execute(names)}
+        for name in new - {"candidates_by_source", "trials_by_head"}:
+            db.execute(f"DROP INDEX {name}")
+        db.execute("PRAGMA user_version=3")
+        db.commit()
+    Ledger(path).close()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert {name for (name,) in db.execute(names)} == new
