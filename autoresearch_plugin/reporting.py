@@ -6,6 +6,7 @@ import math
 import os
 import shlex
 import statistics
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from autoresearch_plugin.loop import Research
     from autoresearch_plugin.state import State
 
+SHORT = 0.1  # seconds that all reports may take after every single test ...
+WRITING_SHARE = 0.05  # ... and else at most this share of the time
+
 
 NOTED = ("fallback", "gave-up", "error", "device")  # events that people must not miss
 
@@ -52,6 +56,7 @@ class ReportingPlugin:
         self._ticker: Ticker | None = None
         self._junit: Any = None
         self._told = self._broken = False
+        self._due = 0.0
         choose_junit(state)
 
     @property
@@ -89,8 +94,15 @@ class ReportingPlugin:
         if self._opened and report.when == "teardown":
             self._write()
 
-    def _write(self) -> None:
-        """Bring the files up to date; one that cannot be written ends no session."""
+    def _write(self, at_last: bool = False) -> None:
+        """Bring the files up to date; one that cannot be written ends no session.
+
+        The more there is to write, the longer the next time waits, or thousands of
+        candidates would cost more in reports than in lanes; `at_last` does not wait.
+        """
+        began = time.monotonic()
+        if began < self._due and not at_last:
+            return
         try:
             write_files(self.state)
             flush_junit(self._junit)
@@ -104,6 +116,8 @@ class ReportingPlugin:
                     f"reports cannot be written: {error}. Nothing is lost: the "
                     "ledger has it, and `autoresearch log` reads it."
                 )
+        took = time.monotonic() - began
+        self._due = began + (took / WRITING_SHARE if took > SHORT else 0.0)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
@@ -123,7 +137,7 @@ class ReportingPlugin:
             self._junit.add_global_property("autoresearch", __version__)
             self._junit.add_global_property("fingerprint", facts.fingerprint)
             self._junit.add_global_property("profile", facts.profile.name)
-        self._write()  # complete now: xdist may wait for its workers
+        self._write(at_last=True)  # complete now: xdist may wait for its workers
         if self._broken and self._junit is not None:
             self._junit.logfile = os.devnull  # what is on the disk stays whole
 
