@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         ("audit", audit, "score a session's first and last baseline on hidden text"),
         ("power", power, "how many device-hours it takes to see a gain here"),
         ("gc", gc, "free the room that nobody needs in .autoresearch/"),
-        ("bench", bench, "measure decision rules on simulated sessions"),
+        ("bench", bench, "measure decision rules, or the plugin itself under faults"),
     ):
         verb = verbs.add_parser(name, help=help_text, description=help_text)
         verb.set_defaults(run=run)
@@ -132,16 +132,38 @@ def _power_arguments(verb: argparse.ArgumentParser) -> None:
 
 
 def _bench_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("what", choices=["judge"], help="what is measured")
+    verb.add_argument("what", choices=["judge", "soak"], help="what is measured")
+    verb.add_argument("--json", action="store_true", help="a list of objects")
+    judge = verb.add_argument_group("judge", "decision rules on simulated sessions")
     for name, text in (
         ("--world", "simulated world, or `all`; repeatable (reference)"),
         ("--rule", "repeatable (all of them)"),
     ):
-        verb.add_argument(name, action="append", metavar="NAME", help=text)
-    verb.add_argument("--gpus", type=int, default=1)
-    verb.add_argument("--gpu-hours", type=float, default=27.5, help="of a session")
-    verb.add_argument("--sessions", type=int, default=300, help="in each cell")
-    verb.add_argument("--json", action="store_true", help="a list of objects")
+        judge.add_argument(name, action="append", metavar="NAME", help=text)
+    judge.add_argument("--gpus", type=int, default=1)
+    judge.add_argument("--gpu-hours", type=float, default=27.5, help="of a session")
+    judge.add_argument("--sessions", type=int, default=300, help="in each cell")
+    soak = verb.add_argument_group(
+        "soak",
+        "the plugin itself under faults: real sessions of a stand-in training, in a "
+        "project of their own. Processes of every kind are killed, a fifth of the "
+        "model's calls fail, the disk is full twice; then the ledger is examined. No "
+        "key is needed, and nothing outside a temporary folder is touched.",
+    )
+    for name, default, text in (
+        ("--candidates", 2000, "how many are decided"),
+        ("--lanes", 8, "workers; they sleep, so cores may be fewer"),
+        ("--kills", 50, "SIGKILLs, spread over the candidates"),
+        ("--seed", 0, "of the faults and ideas"),
+    ):
+        words = f"{text} ({default})"
+        soak.add_argument(name, type=int, default=default, metavar="N", help=words)
+    soak.add_argument(
+        "--seconds", type=float, default=5.0, metavar="S", help="length of a run (5)"
+    )
+    soak.add_argument(
+        "--folder", type=Path, help="keep project, ledger and log here, to look at"
+    )
 
 
 _ARGUMENTS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
@@ -444,7 +466,10 @@ def _measured_noise(root: Path) -> tuple[float, float, bool]:
 
 
 def bench(options: argparse.Namespace) -> Iterator[str]:
-    """A table of rules, side by side on the same simulated sessions."""
+    """A table of rules on the same simulated sessions, or the figures of a soak."""
+    if options.what == "soak":
+        yield from _soak(options)
+        return
     from autoresearch_plugin.bench import policies, table, worlds
 
     names = options.world or ["reference"]
@@ -460,6 +485,18 @@ def bench(options: argparse.Namespace) -> Iterator[str]:
     yield table.HEADER
     for cell in cells:
         yield table.line(cell)
+
+
+def _soak(options: argparse.Namespace) -> Iterator[str]:
+    """Exit code 1 if something was lost, doubled or decided without evidence."""
+    from autoresearch_plugin.bench.soak import report
+    from autoresearch_plugin.bench.soak.driver import Options
+
+    names = ("candidates", "lanes", "kills", "seconds", "seed")
+    asked = Options(**{name: getattr(options, name) for name in names})
+    figures = report.soak(asked, options.folder)
+    yield from [report.as_json(figures)] if options.json else report.lines(figures)
+    options.exit = 1 if figures["findings"] or figures["spend_error"] > 0 else 0
 
 
 def doctor(options: argparse.Namespace) -> Iterator[str]:

@@ -623,7 +623,7 @@ FREQUENT = {  # what is asked at every candidate, in every poll, or for every pr
 
 @pytest.mark.parametrize("name", FREQUENT)
 def test_the_thousandth_candidate_asks_as_fast_as_the_first(ledger, session, name):
-    """Whatever is asked often has an index: no table that grows with them is scanned."""
+    """Whatever is asked often has an index: none that grows with them is scanned."""
     asked: list[str] = []
     ledger._db.set_trace_callback(asked.append)
     with contextlib.suppress(LedgerError):

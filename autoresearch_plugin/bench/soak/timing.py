@@ -1,0 +1,120 @@
+"""How well lanes were used, and what the ledger's queries take on a full ledger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+from autoresearch_plugin.bench.soak import faults
+from autoresearch_plugin.bench.soak.driver import Life, Record
+from autoresearch_plugin.bench.soak.project import Project
+from autoresearch_plugin.ledger import Ledger
+
+REPEATS = 5
+WARM_SECONDS = 20.0  # after which a controller has imported all it needs
+Span = tuple[float, float]
+
+
+def schedule_ratio(project: Project, record: Record, lanes: int) -> float:
+    """Time that lanes were there over time that they spent in runs.
+
+    A controller's life counts from its first run to its last one, or to the moment when
+    it was killed: what comes between is the outage that was injected. A lane that was
+    killed is away until its successor begins a run.
+    """
+    rows = project.query("SELECT owner, started, finished, state FROM trials")
+    died = {str(x.pid): x.at for x in record.faults if x.kind == "worker"}
+    there = busy = 0.0
+    for life in record.lives:
+        mine = [row for row in rows if life.began <= row["started"] <= life.ended]
+        if not mine:
+            continue
+        first = min(row["started"] for row in mine)
+        last = _end_of(life, mine, record)
+        there += lanes * (last - first) - _outages(mine, died, last)
+        for row in mine:
+            pid = row["owner"].partition(":")[0]
+            until = row["finished"] or died.get(pid, last)
+            busy += max(0.0, min(until, last) - row["started"])
+    return there / busy if busy else float("nan")
+
+
+def _end_of(life: Life, rows: Sequence[Mapping[str, Any]], record: Record) -> float:
+    """When a life's lanes stopped working: at a full disk, a kill, or the last run."""
+    stops = [
+        x.at
+        for x in record.faults
+        if x.kind == faults.DISK and life.began <= x.at <= life.ended
+    ]
+    last = life.ended if life.killed else max(r["finished"] or 0.0 for r in rows)
+    return min([last, *stops])
+
+
+def _outages(
+    rows: Sequence[Mapping[str, Any]], died: Mapping[str, float], last: float
+) -> float:
+    """Seconds in which a killed lane had no successor yet."""
+    begins: dict[str, float] = {}
+    for row in rows:
+        pid = row["owner"].partition(":")[0]
+        begins[pid] = min(row["started"], begins.get(pid, row["started"]))
+    total, left = 0.0, sorted(begins.values())
+    for at in sorted(died[pid] for pid in begins if pid in died):
+        successor = next((x for x in left if x > at), last)
+        if successor in left:
+            left.remove(successor)
+        total += max(0.0, min(successor, last) - at)
+    return total
+
+
+def rss_growth(record: Record) -> float | None:
+    """By how many MB the controller's memory grew: its most less its least, once a
+    controller had its imports; None when none lived so long."""
+    sizes = [
+        mb
+        for at, _, mb in record.memory
+        for life in record.lives
+        if life.began + WARM_SECONDS <= at <= life.ended and mb
+    ]
+    return round(max(sizes) - min(sizes), 1) if sizes else None
+
+
+def query_times(project: Project) -> dict[str, float]:
+    """Milliseconds of each question that the loop, the screen and the proposer ask."""
+    with closing(Ledger(project.ledger)) as ledger:
+        session = ledger.sessions()[-1]["id"]
+        row = ledger.session(session)
+        head, fingerprint = row["head"], row["fingerprint"]
+        last = ledger.candidates(session)[-1]["id"]
+        asked: dict[str, Callable[[], object]] = {
+            "stopping": lambda: ledger.stopping(session),
+            "unit_counts": lambda: ledger.unit_counts(session),
+            "units_running": lambda: ledger.units_running(session),
+            "decided_count": lambda: ledger.decided_count(session),
+            "screened_count": lambda: ledger.screened_count(head),
+            "head_trials": lambda: ledger.head_trials(head),
+            "candidate": lambda: ledger.candidate(last),
+            "candidate_trials": lambda: ledger.candidate_trials(last),
+            "candidates": lambda: ledger.candidates(session),
+            "fingerprint_candidates": lambda: ledger.fingerprint_candidates(
+                fingerprint
+            ),
+            "fingerprint_trials": lambda: ledger.fingerprint_trials(fingerprint),
+            "lanes": lambda: ledger.lanes(session),
+            "events": lambda: ledger.events(session, 10**9),
+            "recent_seconds": lambda: ledger.recent_seconds(session),
+            "reserve": lambda: ledger.reserve(session, 1.0, 0.0),
+        }
+        return {name: _milliseconds(ask) for name, ask in asked.items()}
+
+
+def _milliseconds(ask: Callable[[], object]) -> float:
+    """The least of a few: the machine has other work."""
+    best = float("inf")
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        ask()
+        best = min(best, time.perf_counter() - began)
+    return round(1000 * best, 2)
