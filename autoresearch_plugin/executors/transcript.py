@@ -323,6 +323,8 @@ class Transcript:
                 "Install it for this interpreter or set autoresearch_command."
             )
         name, words = last_error(log)
+        if not name and code == 128 + signal.SIGKILL:  # as a sandbox or shell says it
+            return Outcome.KILLED, f"killed by SIGKILL (exit code {code})"
         if not name:
             return Outcome.ERROR, f"exit code {code}"
         message = f"{name}: {words}" if words else name

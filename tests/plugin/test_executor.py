@@ -728,6 +728,12 @@ def test_a_reported_failure_wins_over_the_exit_code():
         assert result.metrics == {}
 
 
+def test_a_kill_below_a_sandbox_is_a_kill():
+    """What stands before the command says it as a shell does; an own 1 is an error."""
+    assert heard(ending=Ending(137)).outcome is Outcome.KILLED
+    assert heard(ending=Ending(1)).outcome is Outcome.ERROR
+
+
 def test_a_kill_for_want_of_memory_is_told_as_a_guess():
     """Only when the run had taken much of the machine."""
     small = heard(ending=Ending(-9, peak_mb=100, memory_mb=8000))
