@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-KILLS = ("controller", "worker", "trial", "training")
+LANES = ("worker", "trial", "training")
+KILLS = (*LANES, "controller", *LANES)  # a new controller takes longest to begin
 PROPOSER = "proposer"
 DISK = "disk full"
 FULL_SECONDS = 2.0  # how long nothing can be written
