@@ -96,7 +96,7 @@ def parts(options: Options) -> list[Part]:
             "program",
             [f"--autoresearch-proposer={proposing_command()}"],
             short,
-            [(round(step * i), kind) for i, kind in enumerate(both)],
+            [(int(step * i), kind) for i, kind in enumerate(both)],
         ),
         Part(
             "model",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,14 +22,17 @@ FEWEST = 8  # candidates, so that both parts have some
 
 
 def soak(options: Options, folder: Path | None = None) -> dict[str, Any]:
-    """Run a soak; its figures. Without `folder` nothing of it stays.
+    """Run a soak; its figures. Without `folder` nothing of it stays, and after Ctrl-C
+    or SIGTERM nothing of it runs.
 
     Raises:
         SettingsError: a size that makes no sense, a folder in use, no git.
         InfrastructureError: a session gets no further.
     """
     _check(options)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as stack:
+        stack.callback(signal.signal, signal.SIGTERM, before)
         if folder is None:
             temporary = tempfile.TemporaryDirectory(prefix="autoresearch-soak-")
             folder = Path(stack.enter_context(temporary))
