@@ -129,9 +129,10 @@ def same_start(one: float | None, other: float | None) -> bool:
 
 
 def _groups(measuring: Measuring) -> dict[tuple[str, int | None], list[Row]]:
-    """Good runs of this set-up by what was run: (head, candidate or None)."""
+    """Runs that tell of this set-up's noise, by what was run: (head, candidate or
+    None)."""
     groups: dict[tuple[str, int | None], list[Row]] = {}
-    for row in measuring.ledger.fingerprint_trials(measuring.fingerprint):
+    for row in measuring.ledger.noise_trials(measuring.fingerprint):
         groups.setdefault((row["head"], row["candidate"]), []).append(row)
     return groups
 

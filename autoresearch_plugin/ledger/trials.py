@@ -20,7 +20,7 @@ _READ = (
     "cpu_seconds, curve, interim, early, verified, sandbox, "
     "scoring_cpu"
 )
-# What a pool of noise is made of: read at every verdict, over all runs there are.
+# What pools of noise are made of: read at every verdict, over all runs there are.
 _POOL = "id, head, candidate, seed, started, finished, value, summary, interim"
 
 _OLD_OUTPUT = (
@@ -200,10 +200,22 @@ class Trials(Sessions):
         return self._trials("session=? AND state='done'", session)
 
     def fingerprint_trials(self, fingerprint: str) -> list[Row]:
-        """All good runs under a fingerprint: the noise pool. Few of their columns."""
+        """All good runs under a fingerprint, with few of their columns."""
+        return self._pool("1", fingerprint)
+
+    def noise_trials(self, fingerprint: str) -> list[Row]:
+        """Those among them that tell of noise: runs of a baseline, and of a candidate
+        that has more than one on it. Most have one, and are dropped after it."""
+        others = (
+            "SELECT 1 FROM trials o WHERE o.head=t.head AND o.candidate=t.candidate "
+            "AND o.outcome='ok' AND o.id<>t.id"
+        )
+        return self._pool(f"candidate IS NULL OR EXISTS ({others})", fingerprint)
+
+    def _pool(self, where: str, fingerprint: str) -> list[Row]:
         rows = self._query(
-            f"SELECT {_POOL} FROM trials WHERE outcome='ok' AND head IN (SELECT id "
-            "FROM heads WHERE fingerprint=?) ORDER BY id",
+            f"SELECT {_POOL} FROM trials t WHERE outcome='ok' AND head IN (SELECT id "
+            f"FROM heads WHERE fingerprint=?) AND ({where}) ORDER BY id",
             fingerprint,
         )
         return [_read(row, ("summary",), ("interim",)) for row in rows]

@@ -602,6 +602,20 @@ def test_a_failed_transaction_leaves_nothing(ledger):
     assert ledger.try_lease("keep")  # the ledger can be written again
 
 
+def test_noise_is_told_by_more_than_one_run(ledger, session):
+    """Runs of the baseline, and of candidates that have several on it."""
+    for number in (None, 1, 2, 2, 3):
+        trial = ledger.start_trial(session, "head", number, 0)["id"]
+        ledger.finish_trial(trial, GOOD, 2.0, "cpu:0", "10 steps")
+    broken = ledger.start_trial(session, "head", 3, 1)["id"]
+    ledger.finish_trial(broken, TrialResult(Outcome.NAN), None, "cpu:0", "10 steps")
+
+    told = ledger.noise_trials("fingerprint")
+    assert [row["candidate"] for row in told] == [None, 2, 2]
+    assert len(ledger.fingerprint_trials("fingerprint")) == 5
+    assert ledger.noise_trials("another") == []
+
+
 # ------------------------------------------------------------------- at any length
 
 FREQUENT = {  # what is asked at every candidate, in every poll, or for every prompt
@@ -609,6 +623,8 @@ FREQUENT = {  # what is asked at every candidate, in every poll, or for every pr
     "decided before": lambda x, session: x.decided_before("head", "key", 1),
     "kept as": lambda x, session: x.kept_as("signature", "sha"),
     "kept evidence": lambda x, session: x.kept_evidence(session, but=1),
+    "made": lambda x, session: x.made_count(session),
+    "open": lambda x, session: x.open_counts(session),
     "decided": lambda x, session: x.decided_count(session),
     "screened": lambda x, session: x.screened_count("head"),
     "its runs": lambda x, session: x.candidate_trials(1),

@@ -25,7 +25,7 @@ class Told:
             noise_unpaired=0.005, noise_paired=0.0016,
         )  # fmt: skip
 
-    def fingerprint_trials(self, fingerprint: str) -> list[Row]:
+    def noise_trials(self, fingerprint: str) -> list[Row]:
         """All runs."""
         return self.rows
 
