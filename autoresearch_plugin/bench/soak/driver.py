@@ -18,7 +18,8 @@ from autoresearch_plugin.bench.soak.project import Project, end, proposing_comma
 from autoresearch_plugin.errors import InfrastructureError
 
 TICK = 0.1  # seconds between two looks
-PROGRAM_SHARE = 40  # one candidate of so many comes from the program that is killed
+PROGRAM_SHARE = 80  # one candidate of so many comes from the program that is killed
+KILLS_EACH = 16  # kills for each of its program
 STUCK = 180.0  # seconds without a decision, and ten runs, after which it is given up
 TRIES = 4  # starts in a row that bring nothing before that
 STOP_SECONDS = 30.0
@@ -79,7 +80,7 @@ def parts(options: Options) -> list[Part]:
     so both are killed in turns.
     """
     rng = random.Random(f"faults {options.seed}")
-    proposers = max(1, options.kills // 10)
+    proposers = max(1, options.kills // KILLS_EACH)
     short = max(4, 4 * proposers, options.candidates // PROGRAM_SHARE)
     short = min(short, options.candidates // 2)
     both = [faults.PROPOSER, "controller"] * proposers
