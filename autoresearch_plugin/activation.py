@@ -183,7 +183,6 @@ def exit_code(session: pytest.Session, state: State) -> int:
     if status == 0 and state.settings.require_keep:
         from autoresearch_plugin.auditing import is_revoked
 
-        rows = research.ledger.candidates(research.session)
-        kept = any(row["commit_id"] for row in rows) and not is_revoked(research)
-        status = 0 if kept else 1
+        kept = research.ledger.committed(research.session)
+        status = 0 if kept and not is_revoked(research) else 1
     return status

@@ -165,8 +165,8 @@ def outcome(research: Research) -> Audit | None:
     head = research.head_of(session["first_head"])  # that one has runs for certain
     kept = [
         Verdict.from_data(row["evidence"])
-        for row in research.ledger.candidates(research.session)
-        if row["commit_id"] and row["evidence"]
+        for row in research.ledger.committed(research.session)
+        if row["evidence"]
     ]
     paired = research.paired and _same_batches(rows)
     return compare(
@@ -184,8 +184,8 @@ def conclude(research: Research) -> None:
     found = outcome(research)
     if found is None:
         return
-    for row in research.ledger.candidates(research.session):
-        if row["commit_id"] and not row["reason"].startswith(UNTRUE):
+    for row in research.ledger.committed(research.session):
+        if not row["reason"].startswith(UNTRUE):
             reason = row["reason"].removeprefix(f"{REVOKED}: ")
             if found.contradicts:
                 reason = f"{REVOKED}: {reason}"
@@ -195,8 +195,8 @@ def conclude(research: Research) -> None:
 def _revoke_all(research: Research, why: str) -> None:
     """The last baseline's score is not what it claims: no keep below it counts, and
     no later audit, which would look at other positions, takes that back."""
-    for row in research.ledger.candidates(research.session):
-        if row["commit_id"] and not row["reason"].startswith(UNTRUE):
+    for row in research.ledger.committed(research.session):
+        if not row["reason"].startswith(UNTRUE):
             reason = f"{UNTRUE}: {why} (was: {row['reason']})"
             research.ledger.update_candidate(row["id"], reason=reason)
 
@@ -205,8 +205,8 @@ def is_revoked(research: Research) -> bool:
     """Whether the audit contradicts the session's keeps."""
     found = outcome(research)
     return (found is not None and found.contradicts) or any(
-        row["commit_id"] and row["reason"].startswith(UNTRUE)
-        for row in research.ledger.candidates(research.session)
+        row["reason"].startswith(UNTRUE)
+        for row in research.ledger.committed(research.session)
     )
 
 

@@ -275,13 +275,9 @@ def write_files(state: State) -> None:
 
 def write_reports(research: Research, directory: Path) -> None:
     """The same for a session that is not running: an audit may revoke its keeps."""
-    rows = research.ledger.candidates(research.session)
-    kept = (
-        []
-        if auditing.is_revoked(research)
-        else [row for row in rows if row["commit_id"]]
-    )
-    cases = [_case(research, row) for row in kept]
+    kept = research.ledger.committed(research.session)
+    revoked = auditing.is_revoked(research)
+    cases = [] if revoked else [_case(research, row) for row in kept]
     _write(directory / "kept.xml", kept_xml.render(cases))
     table = results_tsv.render(result_rows(research), research.metric)
     _write(directory / "results.tsv", table)
@@ -346,18 +342,10 @@ def result_rows(research: Research) -> Iterator[results_tsv.Row]:
             status="keep",
             description="baseline",
         )
-    rows = ledger.candidates(research.session)
-    latest = {row["nodeid"] or row["id"]: row["id"] for row in rows}  # of a resume's
-    for row in sorted(rows, key=lambda row: row["decided"] or 0.0):
-        if row["state"] not in ("keep", "discard", "crash", "refused"):
-            continue
+    for row in ledger.results(research.session):
         if row["state"] == "keep" and not row["commit_id"]:
             continue  # its process died, or its own test failed, before the commit
-        if latest[row["nodeid"] or row["id"]] != row["id"]:
-            continue
-        trials = [t for t in ledger.candidate_trials(row["id"]) if t["outcome"] == "ok"]
-        evidence = row["evidence"] or {}  # of the head that decided it, no other
-        failed = row["state"] in ("crash", "refused") or not evidence
+        failed = row["state"] in ("crash", "refused")
         status, words = row["state"], row["title"]
         if status == "keep" and revoked:
             status, words = "discard", f"{words} (revoked by the audit)"
@@ -366,8 +354,8 @@ def result_rows(research: Research) -> Iterator[results_tsv.Row]:
         parent = ledger.head(row["head"])["commit_id"] if row["head"] else None
         yield results_tsv.Row(
             commit=(row["commit_id"] or parent or "")[:7],
-            value=None if failed else evidence["candidate"]["mean"],
-            memory_gb=_memory(trials),
+            value=None if failed else row["mean"],
+            memory_gb=(row["peak_mb"] or 0.0) / 1024,
             status=status,
             description=words,
         )

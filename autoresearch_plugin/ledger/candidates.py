@@ -53,6 +53,29 @@ class Candidates(Connection):
             return self._candidates("1")
         return self._candidates("c.session=?", session)
 
+    def committed(self, session: int) -> list[Row]:
+        """A session's keeps that have their commit."""
+        return self._candidates("c.session=? AND c.commit_id IS NOT NULL", session)
+
+    def results(self, session: int) -> list[Row]:
+        """What a table of results says of each decided candidate, in the order of the
+        decisions: `mean` of its runs, None without evidence, and `peak_mb` of memory.
+
+        The latest of a test's, where a resume has several.
+        """
+        return self._query(
+            "SELECT max(c.id) AS id, c.head, c.state, c.title, c.commit_id, "
+            "json_extract(v.evidence, '$.candidate.mean') AS mean, "
+            "(SELECT max(json_extract(t.summary, '$.peak_vram_mb')) FROM trials t "
+            "WHERE t.candidate=c.id AND t.outcome='ok' AND json_valid(t.summary)) "
+            "AS peak_mb FROM candidates c LEFT JOIN verdicts v "
+            "ON v.id = (SELECT max(id) FROM verdicts WHERE candidate=c.id) "
+            "WHERE c.session=? GROUP BY coalesce(c.nodeid, c.id) HAVING c.state IN "
+            "('keep', 'discard', 'crash', 'refused') ORDER BY coalesce(c.decided, 0), "
+            "c.id",
+            session,
+        )
+
     def kept_evidence(self, session: int, but: int) -> list[Mapping[str, Any]]:
         """What the judge said of a session's keeps, except candidate `but`."""
         rows = self._query(

@@ -38,6 +38,8 @@ INDEXES = """
 CREATE INDEX trials_by_session ON trials(session, outcome);
 CREATE INDEX candidates_by_state ON candidates(session, kind, state);
 CREATE INDEX candidates_by_signature ON candidates(signature);
+CREATE INDEX candidates_committed ON candidates(session)
+  WHERE commit_id IS NOT NULL;
 CREATE INDEX units_by_state ON units(session, kind, state);
 CREATE INDEX units_by_candidate ON units(candidate)
 """

@@ -625,6 +625,8 @@ FREQUENT = {  # what is asked at every candidate, in every poll, or for every pr
     "kept evidence": lambda x, session: x.kept_evidence(session, but=1),
     "made": lambda x, session: x.made_count(session),
     "open": lambda x, session: x.open_counts(session),
+    "committed": lambda x, session: x.committed(session),
+    "results": lambda x, session: x.results(session),
     "decided": lambda x, session: x.decided_count(session),
     "screened": lambda x, session: x.screened_count("head"),
     "its runs": lambda x, session: x.candidate_trials(1),
