@@ -184,6 +184,8 @@ class LanePlugin:
 
     def _stop(self, error: BaseException) -> None:
         """What broke this lane would break the others, or leave them waiting for it."""
+        if not self.state.has_session:
+            return  # it is alone in that it could not join
         with contextlib.suppress(LedgerError):  # that may be what broke
             words = str(error).splitlines() or [type(error).__name__]
             self.research.ledger.stop(self.research.session, words[0])

@@ -36,7 +36,7 @@ from autoresearch_plugin.outcomes import CLAIM
 from autoresearch_plugin.proposers import is_built_in
 from autoresearch_plugin.proposing import ProposerThread
 from autoresearch_plugin.screen import Screen, plan
-from autoresearch_plugin.session import Opened, join_session, open_session
+from autoresearch_plugin.session import Opened, join_session, open_ledger, open_session
 
 if TYPE_CHECKING:
     from autoresearch_plugin.idea import Head, Idea, Judgement
@@ -125,6 +125,11 @@ class State:
                 self.screen = Screen(self.config, self._opened.research)
                 self.screen.say(plan(self._opened.research))
         return self._opened
+
+    @property
+    def has_session(self) -> bool:
+        """Whether this process has opened or joined one."""
+        return self._research is not None
 
     def _join(self) -> Research:
         given = self.config.workerinput  # type: ignore[attr-defined]
@@ -355,7 +360,18 @@ class State:
             research.ledger.add_event(research.session, "error", text)
 
     def fail(self, reason: str) -> None:
-        """Stop every lane: the machinery is broken. The same command goes on later."""
+        """Stop every lane: the machinery is broken. The same command goes on later.
+
+        A lane that could not even join stops nobody; what it says is recorded.
+        """
+        if self.is_worker and self._research is None:
+            session = self.config.workerinput["autoresearch_session"]  # type: ignore[attr-defined]
+            with (
+                contextlib.suppress(LedgerError),
+                contextlib.closing(open_ledger(self.config.rootpath)) as ledger,
+            ):
+                ledger.add_event(session, "error", reason)
+            return
         self.note_error(reason)
         with contextlib.suppress(LedgerError):
             self.stop(reason)
