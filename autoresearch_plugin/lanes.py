@@ -184,11 +184,11 @@ class LanePlugin:
 
     def _stop(self, error: BaseException) -> None:
         """What broke this lane would break the others, or leave them waiting for it."""
-        if not self.state.has_session:
-            return  # it is alone in that it could not join
+        if isinstance(error, InfrastructureError):
+            return  # its report has told the others
         with contextlib.suppress(LedgerError):  # that may be what broke
-            words = str(error).splitlines() or [type(error).__name__]
-            self.research.ledger.stop(self.research.session, words[0])
+            words = str(error).splitlines() or [""]
+            self.state.fail(f"a lane failed: {type(error).__name__}: {words[0]}")
 
     def _report(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
         report = item.ihook.pytest_runtest_makereport(item=item, call=call)

@@ -126,11 +126,6 @@ class State:
                 self.screen.say(plan(self._opened.research))
         return self._opened
 
-    @property
-    def has_session(self) -> bool:
-        """Whether this process has opened or joined one."""
-        return self._research is not None
-
     def _join(self) -> Research:
         given = self.config.workerinput  # type: ignore[attr-defined]
         device = devices.Device(**given["autoresearch_device"])

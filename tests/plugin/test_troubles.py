@@ -158,3 +158,49 @@ def test_a_session_can_go_on_after_collection_errors(project, lanes):
 
     assert result.ret == 1
     assert project.states() == {"Lower LR": "keep"}
+
+
+CANNOT_JOIN = """
+import os
+
+if os.environ.get("PYTEST_XDIST_WORKER") == "gw0":
+    from autoresearch_plugin import errors, state
+
+    def refuse(*_, **__):
+        raise errors.InfrastructureError("the sandbox is weaker here.")
+
+    state.join_session = refuse
+"""
+
+
+def test_a_lane_that_cannot_join_stops_nobody(project):
+    """It says why; the other lane does the work, and the exit code is not 0."""
+    (project.path / "experiments" / "conftest.py").write_text(CANNOT_JOIN)
+    project.commit()
+    words = project.script(harm={"LR": 0.9}, worse={"WIDTH": 1})
+
+    result = project.research(words, "-n2", timeout=90)
+
+    assert result.ret == 1, result.stdout.str()
+    assert "INTERNALERROR" not in result.stdout.str()
+    assert "the sandbox is weaker here." in result.stdout.str()
+    assert project.states() == {"harm": "discard", "worse": "discard"}
+    assert project.ledger().session(1)["state"] == "failed"
+
+
+@pytest.mark.parametrize(("lanes", "code"), [("-pno:xdist", 1), ("-n1", 3)])
+def test_a_session_that_broke_can_be_resumed(project, lanes, code):
+    """A lane's own error, or an internal one: what was not decided is not given up."""
+    broken = "def pytest_runtest_logfinish():\n    raise OSError('no more')\n"
+    (project.path / "broken.py").write_text(broken)
+    project.commit()
+    words = project.script(harm={"LR": 0.9}, worse={"WIDTH": 1})
+    first = project.research(words, lanes, "-pbroken")
+    state = project.ledger().session(1)["state"]
+    again = project.research(words, lanes)
+
+    assert first.ret == code, first.stdout.str()
+    assert state == "failed"
+    assert again.ret == 0, again.stdout.str()
+    again.stdout.fnmatch_lines(["autoresearch *: autoresearch/main at *, resumed"])
+    assert project.states() == {"harm": "discard", "worse": "discard"}
