@@ -1,5 +1,7 @@
 """Decision rules, measured: simulated sessions in worlds fitted to a real log.
 
+`soak/` is another thing: the plugin itself, in real sessions under faults.
+
     worlds      what ideas are worth, how noisy a run is, what can go wrong
     simulation  one session: devices, a moving baseline, runs that cost time
     judged      who decides: the shipped judge itself, in the loop of the plugin

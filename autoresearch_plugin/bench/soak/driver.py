@@ -19,7 +19,7 @@ from autoresearch_plugin.errors import InfrastructureError
 
 TICK = 0.1  # seconds between two looks
 PROGRAM_SHARE = 80  # one candidate of so many comes from the program that is killed
-KILLS_EACH = 16  # kills for each of its program
+KILLS_EACH = 25  # kills for each of its program
 STUCK = 180.0  # seconds without a decision, and ten runs, after which it is given up
 TRIES = 4  # starts in a row that bring nothing before that
 STOP_SECONDS = 30.0
@@ -81,7 +81,8 @@ def parts(options: Options) -> list[Part]:
     """
     rng = random.Random(f"faults {options.seed}")
     proposers = max(1, options.kills // KILLS_EACH)
-    short = max(4, 4 * proposers, options.candidates // PROGRAM_SHARE)
+    ahead = 2 * (options.lanes + 1)  # candidates that are asked for in one go
+    short = max(proposers * ahead, options.candidates // PROGRAM_SHARE)
     short = min(short, options.candidates // 2)
     both = [faults.PROPOSER, "controller"] * proposers
     both = both[: max(0, min(options.kills, 2 * proposers - 1))]
@@ -130,19 +131,26 @@ class Driver:
         Raises:
             InfrastructureError: a session gets no further.
         """
+        left: list[tuple[int, str]] = []
         for part in parts(self._options):
             self._tell(f"{part.name}: {part.candidates} candidates")
-            self._finish(part)
+            left = self._finish(part, [*left, *part.faults])
         return self.record
 
-    def _finish(self, part: Part) -> None:
-        waiting, fruitless, before = list(part.faults), 0, -1
+    def _finish(
+        self, part: Part, waiting: list[tuple[int, str]]
+    ) -> list[tuple[int, str]]:
+        """Until a part's session is finished; faults that found nobody, for the next
+        part, where a worker takes the place of a program."""
+        fruitless, before = 0, -1
         while True:
             self._live(part, waiting)
             decided, state = self._project.progress()
             life = self.record.lives[-1]
             if state == "finished" and life.code in (0, 1):
-                return
+                kinds = [kind for _, kind in waiting]
+                lanes = {faults.PROPOSER: faults.LANES[0]}
+                return [(0, lanes.get(kind, kind)) for kind in kinds]
             fruitless = 0 if decided > before or life.killed else fruitless + 1
             before = decided
             if not life.killed:

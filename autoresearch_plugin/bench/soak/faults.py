@@ -49,7 +49,10 @@ class Process:
     @property
     def kind(self) -> str:
         """What it is in a session; the order says that a runner's own command line,
-        which quotes the training's, makes it no training."""
+        which quotes the training's, makes it no training. A child of pytest that was
+        forked a moment ago still has its words."""
+        if "--autoresearch" in self.words:
+            return "other"
         found = (kind for kind, mark in _MARKS.items() if mark in self.words)
         return next(found, "other")
 

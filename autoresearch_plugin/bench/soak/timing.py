@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -10,7 +11,11 @@ from typing import Any
 from autoresearch_plugin.bench.soak import faults
 from autoresearch_plugin.bench.soak.driver import Life, Record
 from autoresearch_plugin.bench.soak.project import Project
+from autoresearch_plugin.devices import discover
 from autoresearch_plugin.ledger import Ledger
+from autoresearch_plugin.requesting import build_request
+from autoresearch_plugin.session import join_session
+from autoresearch_plugin.settings import remembered
 
 REPEATS = 5
 WARM_SECONDS = 20.0  # after which a controller has imported all it needs
@@ -82,11 +87,13 @@ def rss_growth(record: Record) -> float | None:
 
 
 def query_times(project: Project) -> dict[str, float]:
-    """Milliseconds of each question that the loop, the screen and the proposer ask."""
+    """Milliseconds of each question that the loop, the screen and the proposer ask.
+
+    `request` is all that a proposer is told, read and put together.
+    """
     with closing(Ledger(project.ledger)) as ledger:
-        session = ledger.sessions()[-1]["id"]
-        row = ledger.session(session)
-        head, fingerprint = row["head"], row["fingerprint"]
+        row = ledger.sessions()[-1]
+        session, head, fingerprint = row["id"], row["head"], row["fingerprint"]
         last = ledger.candidates(session)[-1]["id"]
         asked: dict[str, Callable[[], object]] = {
             "stopping": lambda: ledger.stopping(session),
@@ -97,17 +104,21 @@ def query_times(project: Project) -> dict[str, float]:
             "head_trials": lambda: ledger.head_trials(head),
             "candidate": lambda: ledger.candidate(last),
             "candidate_trials": lambda: ledger.candidate_trials(last),
-            "candidates": lambda: ledger.candidates(session),
-            "fingerprint_candidates": lambda: ledger.fingerprint_candidates(
-                fingerprint
-            ),
-            "fingerprint_trials": lambda: ledger.fingerprint_trials(fingerprint),
+            "generated_files": lambda: ledger.generated_files(session),
+            "kept_evidence": lambda: ledger.kept_evidence(session, but=last),
+            "noise_trials": lambda: ledger.noise_trials(fingerprint),
+            "results": lambda: ledger.results(session),
             "lanes": lambda: ledger.lanes(session),
             "events": lambda: ledger.events(session, 10**9),
             "recent_seconds": lambda: ledger.recent_seconds(session),
             "reserve": lambda: ledger.reserve(session, 1.0, 0.0),
         }
-        return {name: _milliseconds(ask) for name, ask in asked.items()}
+        times = {name: _milliseconds(ask) for name, ask in asked.items()}
+    settings = remembered(row["settings"])
+    device = discover(os.environ, "cpu")[0]
+    research = join_session(project.path, settings, session, device, "soak")
+    with closing(research.ledger):
+        return {**times, "request": _milliseconds(lambda: build_request(research))}
 
 
 def _milliseconds(ask: Callable[[], object]) -> float:
