@@ -90,6 +90,7 @@ def _figures(
         "schedule_ratio": round(
             timing.schedule_ratio(project, record, options.lanes), 3
         ),
+        "request_ms": timing.request_time(project),
         "seconds": round(seconds),
         "run_seconds": options.seconds,
         "starts": len(record.lives),

@@ -87,10 +87,7 @@ def rss_growth(record: Record) -> float | None:
 
 
 def query_times(project: Project) -> dict[str, float]:
-    """Milliseconds of each question that the loop, the screen and the proposer ask.
-
-    `request` is all that a proposer is told, read and put together.
-    """
+    """Milliseconds of each question that the loop, the screen and the proposer ask."""
     with closing(Ledger(project.ledger)) as ledger:
         row = ledger.sessions()[-1]
         session, head, fingerprint = row["id"], row["head"], row["fingerprint"]
@@ -107,18 +104,25 @@ def query_times(project: Project) -> dict[str, float]:
             "generated_files": lambda: ledger.generated_files(session),
             "kept_evidence": lambda: ledger.kept_evidence(session, but=last),
             "noise_trials": lambda: ledger.noise_trials(fingerprint),
+            "ideas": lambda: ledger.ideas(fingerprint),
             "results": lambda: ledger.results(session),
             "lanes": lambda: ledger.lanes(session),
             "events": lambda: ledger.events(session, 10**9),
             "recent_seconds": lambda: ledger.recent_seconds(session),
             "reserve": lambda: ledger.reserve(session, 1.0, 0.0),
         }
-        times = {name: _milliseconds(ask) for name, ask in asked.items()}
+        return {name: _milliseconds(ask) for name, ask in asked.items()}
+
+
+def request_time(project: Project) -> float:
+    """Milliseconds to read and put together all that a proposer is told."""
+    with closing(Ledger(project.ledger)) as ledger:
+        row = ledger.sessions()[-1]
     settings = remembered(row["settings"])
     device = discover(os.environ, "cpu")[0]
-    research = join_session(project.path, settings, session, device, "soak")
+    research = join_session(project.path, settings, row["id"], device, "soak")
     with closing(research.ledger):
-        return {**times, "request": _milliseconds(lambda: build_request(research))}
+        return _milliseconds(lambda: build_request(research))
 
 
 def _milliseconds(ask: Callable[[], object]) -> float:
