@@ -87,7 +87,7 @@ def rss_growth(record: Record) -> float | None:
 
 
 def query_times(project: Project) -> dict[str, float]:
-    """CPU milliseconds of each question that the loop, the screen and the proposer ask."""
+    """CPU milliseconds of each question of the loop, the screen and the proposer."""
     with closing(Ledger(project.ledger)) as ledger:
         row = ledger.sessions()[-1]
         session, head, fingerprint = row["id"], row["head"], row["fingerprint"]
