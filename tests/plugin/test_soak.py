@@ -351,13 +351,14 @@ def test_every_wrong_booking_is_an_error(project: Project, ledger: Ledger) -> No
 # ------------------------------------------------------------------------- time
 
 
-def runs(*spans: tuple[str, float, float | None]) -> Any:
-    """A project whose ledger has these runs: owner, start, end."""
+def runs(*spans: tuple[str, float, float | None], calls: tuple[Any, ...] = ()) -> Any:
+    """A project whose ledger has these runs (owner, start, end) and calls."""
     rows = [
         {"owner": f"{pid}:0", "started": a, "finished": b, "state": "done"}
         for pid, a, b in spans
     ]
-    return SimpleNamespace(query=lambda sql: rows)
+    told = [{"status": status, "created": at} for status, at in calls]
+    return SimpleNamespace(query=lambda sql: told if "llm_calls" in sql else rows)
 
 
 def test_lanes_that_always_run_have_a_ratio_of_one() -> None:
@@ -380,6 +381,19 @@ def test_an_injected_outage_is_not_the_schedule() -> None:
         *(("3", 20, None), ("4", 20, 30), ("5", 27, 30)),  # 3 dies at 24
     )
     assert timing.schedule_ratio(spans, record, 2) == pytest.approx(1.0)
+
+
+def test_a_model_that_is_silent_for_long_is_an_outage() -> None:
+    """Lanes that wait for it are not blamed; a short back-off is everyday life."""
+    record = Record(lives=[Life(0.0, 45.0, False, 0)])
+    spans = (("1", 0, 10), ("1", 30, 40))
+    long = (("ok", 1), ("HTTP 529", 10), ("HTTP 529", 15), ("ok", 30))
+    short = (("HTTP 500", 10), ("ok", 12))
+    ratios = [
+        timing.schedule_ratio(runs(*spans, calls=calls), record, 1)
+        for calls in (long, short)
+    ]
+    assert ratios == pytest.approx([1.0, 2.0])
 
 
 def test_memory_is_compared_once_everything_is_imported() -> None:

@@ -18,6 +18,7 @@ from autoresearch_plugin.session import join_session
 from autoresearch_plugin.settings import remembered
 
 REPEATS = 5
+LLM_OUTAGE = 5.0  # seconds without a good answer, after a failed call
 WARM_SECONDS = 20.0  # after which a controller has imported all it needs
 Span = tuple[float, float]
 
@@ -27,8 +28,11 @@ def schedule_ratio(project: Project, record: Record, lanes: int) -> float:
 
     A controller's life counts from its first run to its last one, or to the moment when
     it was killed: what comes between is the outage that was injected. A lane that was
-    killed is away until its successor begins a run.
+    killed is away until its successor begins a run. Left out, with what ran in it, is
+    what the model's faults made of it: from the first of several failed calls to the
+    next good one, where that took longer than `LLM_OUTAGE`.
     """
+    silent = _silences(project)
     rows = project.query("SELECT owner, started, finished, state FROM trials")
     died = {str(x.pid): x.at for x in record.faults if x.kind == "worker"}
     there = busy = 0.0
@@ -38,12 +42,31 @@ def schedule_ratio(project: Project, record: Record, lanes: int) -> float:
             continue
         first = min(row["started"] for row in mine)
         last = _end_of(life, mine, record)
-        there += lanes * (last - first) - _outages(mine, died, last)
+        there += lanes * _without(silent, first, last) - _outages(mine, died, last)
         for row in mine:
             pid = row["owner"].partition(":")[0]
             until = row["finished"] or died.get(pid, last)
-            busy += max(0.0, min(until, last) - row["started"])
+            busy += _without(silent, row["started"], min(until, last))
     return there / busy if busy else float("nan")
+
+
+def _silences(project: Project) -> list[Span]:
+    """When the model did not answer: one call failed, and so did all until the end."""
+    found: list[Span] = []
+    since = None
+    for row in project.query("SELECT status, created FROM llm_calls ORDER BY created"):
+        if row["status"] != "ok":
+            since = since or row["created"]
+        elif since is not None:
+            found.append((since, row["created"]))
+            since = None
+    return [(a, b) for a, b in found if b - a > LLM_OUTAGE]
+
+
+def _without(silent: Sequence[Span], begin: float, end: float) -> float:
+    """Seconds between two moments that lie in none of these spans."""
+    covered = sum(max(0.0, min(b, end) - max(a, begin)) for a, b in silent)
+    return max(0.0, end - begin - covered)
 
 
 def _end_of(life: Life, rows: Sequence[Mapping[str, Any]], record: Record) -> float:
