@@ -25,6 +25,7 @@ from autoresearch_plugin.bench.soak.driver import Life, Options, Record, parts
 from autoresearch_plugin.bench.soak.faults import DISK, KILLS, PROPOSER, Fault, Process
 from autoresearch_plugin.bench.soak.model import FAULTS, SHARE, Model, Served
 from autoresearch_plugin.bench.soak.project import Project
+from autoresearch_plugin.errors import InfrastructureError
 from autoresearch_plugin.ledger import Ledger
 from autoresearch_plugin.trial import Outcome, TrialResult
 
@@ -429,6 +430,15 @@ def test_a_folder_in_use_is_not_touched(project: Project) -> None:
     done = soak("--folder", str(project.path.parent))
     assert "there is a soak's project in it already" in done.stderr
     assert project.git("status", "--porcelain") == before
+
+
+def test_a_python_that_is_gone_is_said(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In words, with the file that was looked for."""
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(InfrastructureError, match="whether /nowhere/python is still"):
+        project.start([], "http://127.0.0.1:1")
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch_plugin.bench.soak import program, training
-from autoresearch_plugin.errors import SettingsError
+from autoresearch_plugin.errors import InfrastructureError, SettingsError
 
 INI = """\
 [pytest]
@@ -66,6 +66,9 @@ class Project:
         """`pytest --autoresearch` in a session of its own; its output goes to the log.
 
         The model's server is `url`; the locks of devices are the soak's own.
+
+        Raises:
+            InfrastructureError: this Python is gone, or no process can be made.
         """
         environ = {k: v for k, v in os.environ.items() if k not in DROPPED}
         environ |= {
@@ -74,16 +77,22 @@ class Project:
             "AUTORESEARCH_RUNTIME_DIR": str(self._locks),
             "NO_PROXY": "127.0.0.1",
         }
-        with self.log.open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "pytest", "--autoresearch", *words],
-                cwd=self.path,
-                env=environ,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        try:
+            with self.log.open("ab") as log:
+                return subprocess.Popen(
+                    [sys.executable, "-m", "pytest", "--autoresearch", *words],
+                    cwd=self.path,
+                    env=environ,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise InfrastructureError(
+                f"pytest cannot be started: {error}. See whether {sys.executable} is "
+                "still there, and try again."
+            ) from None
 
     def query(self, sql: str, *values: Any) -> list[Mapping[str, Any]]:
         """Rows of the ledger, read from outside; none while there is no ledger."""
