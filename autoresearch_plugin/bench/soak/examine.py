@@ -119,8 +119,8 @@ def spend_error(project: Project, served: Sequence[Served], ends: int) -> float:
     """Dollars by which the ledger differs from what the provider can have charged.
 
     An answer that arrived is booked as it says. One that was lost on the way, or whose
-    asker was killed, is booked in full; so is, at most once for each of `ends` (a
-    controller that was killed), a call that was set aside and not sent.
+    asker was killed, is booked in full; so are at most `ends` calls that were set aside
+    and not sent: those that controllers had when they were killed.
     """
     calls = _calls(project)
     arrived = {row["cache_read_tokens"]: row for row in calls if row["status"] == "ok"}

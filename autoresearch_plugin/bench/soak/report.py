@@ -81,7 +81,7 @@ def _figures(
         "twice": len(found.twice),
         "without_evidence": len(found.without_evidence),
         "spend_error": round(
-            spend_error(project, served, record.kills["controller"]), 9
+            spend_error(project, served, options.lanes * record.kills["controller"]), 9
         ),
         "rss_growth_mb": timing.rss_growth(record),
         "prompt_tokens_10": round(tenth.prompt_tokens),
