@@ -178,8 +178,9 @@ def read(root, lanes, requests):
 
     ledger = open_ledger(root)
     runs, waits = ledger.session_trials(1), ledger.waits(1)
+    units = ledger._query("SELECT * FROM units ORDER BY id")
     since = min(row["finished"] for row in runs)
-    until = max(row["started"] for row in runs)
+    until = max(unit["started"] for unit in units)  # the queue is dry from here on
     kinds = [("busy", runs), *((row["reason"], [row]) for row in waits)]
     spent: dict[str, float] = {}
     for kind, rows in kinds:
@@ -187,7 +188,6 @@ def read(root, lanes, requests):
         seconds = sum(max(0.0, end - begin) for begin, end in inside)
         spent[kind] = spent.get(kind, 0.0) + seconds
     gone = lanes * (until - since)
-    units = ledger._query("SELECT * FROM units ORDER BY id")
     queue = [
         sum(x["created"] <= at < x["started"] for x in units)
         for at in (unit["created"] for unit in units)
