@@ -6,7 +6,6 @@ into its test file through the one template below.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import keyword
@@ -20,6 +19,7 @@ from typing import Any
 from autoresearch_plugin import limits, patch
 from autoresearch_plugin.errors import PatchError, SettingsError
 from autoresearch_plugin.quoting import flat
+from autoresearch_plugin.syntax import tree_of
 
 CATEGORIES = (
     "architecture",
@@ -278,7 +278,7 @@ def render_test(proposal: Proposal, metric: str, direction: str) -> str:
         metric=metric,
         operator=operator,
     )
-    ast.parse(text)
+    tree_of(text)
     return text
 
 

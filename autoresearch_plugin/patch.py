@@ -23,6 +23,7 @@ from autoresearch_plugin.syntax import (
     definition,
     indent_of,
     is_literal,
+    literal_of,
     logical_lines,
     normalise,
     normalise_definition,
@@ -266,7 +267,7 @@ def _split(text: str) -> list[str]:
 
 def _comment_literal(name: str, text: str) -> Any:
     try:
-        return ast.literal_eval(text)
+        return literal_of(text)
     except (ValueError, SyntaxError):
         if re.fullmatch(r"\w+", text):
             return text

@@ -6,13 +6,19 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import itertools
 import re
+import threading
 import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from autoresearch_plugin.errors import PatchError
 from autoresearch_plugin.limits import DEPTH, depth_of
 
+Parsed = TypeVar("Parsed")
+_alone = threading.Lock()
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -71,19 +77,42 @@ def _constant_name(node: ast.stmt) -> str:
 def is_literal(node: ast.expr | str) -> bool:
     """Whether an expression is a plain literal: numbers, strings, lists of them."""
     try:
-        ast.literal_eval(node)
+        literal_of(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return False
     return True
 
 
+def tree_of(source: str) -> ast.Module:
+    """`ast.parse`, safe between threads."""
+    return _alone_with(lambda: ast.parse(source))
+
+
+def literal_of(text: str | ast.expr) -> Any:
+    """`ast.literal_eval`, safe between threads."""
+    return _alone_with(lambda: ast.literal_eval(text))
+
+
+def _alone_with(parse: Callable[[], Parsed]) -> Parsed:
+    """One thread at a time parses.
+
+    Python 3.11 counts the depth of a tree once for all threads, and takes what another
+    one has added for damage: SystemError. Whoever parses without us, as pytest does for
+    a traceback, can still come between, so that it is tried again.
+    """
+    with _alone, warnings.catch_warnings():
+        # An odd escape in a candidate is no business of the user's terminal.
+        warnings.simplefilter("ignore")
+        for _ in range(9):
+            with contextlib.suppress(SystemError):
+                return parse()
+        return parse()
+
+
 def parse(source: str, what: str = "the patched target") -> ast.Module:
     """Parse `source`; whatever is wrong with it becomes a one-line PatchError."""
     try:
-        with warnings.catch_warnings():
-            # An odd escape in a candidate is no business of the user's terminal.
-            warnings.simplefilter("ignore")
-            tree = ast.parse(source)
+        tree = tree_of(source)
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         line = getattr(error, "lineno", None)
         where = f" (line {line})" if line else ""
@@ -232,4 +261,4 @@ def _dump_without_seeds(tree: ast.Module) -> str:
 
 
 def _copy(tree: ast.Module) -> ast.Module:
-    return ast.parse(ast.unparse(tree))
+    return tree_of(ast.unparse(tree))
