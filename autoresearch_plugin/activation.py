@@ -29,6 +29,11 @@ GAVE_UP = 6  # exit code, of ours: pytest's go up to 5
 
 def activate(config: pytest.Config, state: State) -> None:
     """Under the flag: register what runs lanes, reports and a diff."""
+    if config.option.autoresearch_dry_run and not config.option.autoresearch:
+        raise pytest.UsageError(
+            "--autoresearch-dry-run says what a session would do, so it needs "
+            "--autoresearch; nothing was run."
+        )
     if config.option.autoresearch and config.option.autoresearch_diff:
         raise pytest.UsageError(
             "--autoresearch and --autoresearch-diff are two different sessions; "
@@ -39,6 +44,14 @@ def activate(config: pytest.Config, state: State) -> None:
         return
     refuse_dist_each(config)
     _choose_paths(config)
+    idle = config.option.collectonly or state.only_shows_setup
+    if state.settings.dry_run and not idle:
+        from autoresearch_plugin.dry_run import DryRunPlugin
+
+        if hasattr(config.option, "dist"):
+            config.option.dist = "no"  # workers would have nothing to do
+        config.pluginmanager.register(DryRunPlugin(state), "autoresearch-dry-run")
+        return
     config.pluginmanager.register(LanePlugin(config, state), "autoresearch-lanes")
     if state.is_worker:
         config.pluginmanager.register(WorkerPlugin(state), "autoresearch-worker")

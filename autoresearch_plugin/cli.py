@@ -22,6 +22,7 @@ from autoresearch_plugin.paths import report_dir
 from autoresearch_plugin.quoting import barred, flat, visible
 
 if TYPE_CHECKING:
+    from autoresearch_plugin.agents import Agent
     from autoresearch_plugin.ledger import Ledger, Row
     from autoresearch_plugin.loop import Research
     from autoresearch_plugin.settings import Settings
@@ -84,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         ("sessions", sessions, "all sessions, and the command that goes on with each"),
         ("log", log, "all candidates, a line each"),
         ("show", show, "one candidate: verdict, runs, and its patch with --patch"),
+        ("agents", agents, "what each agent has done, and its present share"),
         ("prompt", prompt, "print what the proposer would be told now"),
         (
             "rejudge",
@@ -105,6 +107,10 @@ def _parser() -> argparse.ArgumentParser:
 def _show_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("number", type=int, help="number of the candidate")
     verb.add_argument("--patch", action="store_true", help="only its diff")
+
+
+def _prompt_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--agent", metavar="NAME", help="which one (whose turn it is)")
 
 
 def _rejudge_arguments(verb: argparse.ArgumentParser) -> None:
@@ -168,6 +174,7 @@ def _bench_arguments(verb: argparse.ArgumentParser) -> None:
 
 _ARGUMENTS: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
     "show": _show_arguments,
+    "prompt": _prompt_arguments,
     "rejudge": _rejudge_arguments,
     "audit": _audit_arguments,
     "gc": _gc_arguments,
@@ -227,7 +234,7 @@ def show(options: argparse.Namespace) -> Iterator[str]:
         yield row["diff"].rstrip("\n")
         return
     yield f"#{row['id']:03d} {flat(row['title'])}"
-    names = ("hypothesis", "category", "kind", "proposer", "signature")
+    names = ("hypothesis", "category", "kind", "proposer", "agent", "turn", "signature")
     for name in (*names, "file") if row["commit_id"] else names:
         if row[name]:
             yield f"  {name:<10} {flat(row[name])}"
@@ -287,6 +294,25 @@ def _brief(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def agents(options: argparse.Namespace) -> Iterator[str]:
+    """Every agent over all sessions that compare with the latest research session."""
+    from autoresearch_plugin import standings
+    from autoresearch_plugin.agents import AGENTS, read_agents
+    from autoresearch_plugin.reports.agents import lines
+
+    floors = {one.name: one.share for one in read_agents(options.root) if one.name}
+    with closing(_ledger(options.root)) as ledger:
+        found = [row for row in ledger.sessions() if row["kind"] == "research"]
+        facts = (
+            standings.facts_of(ledger, found[-1]["fingerprint"], floors)
+            if found
+            else []
+        )
+    if not facts:
+        yield f"no agents yet: write a program for each in {AGENTS}/NAME.md."
+    yield from lines(facts)
+
+
 def prompt(options: argparse.Namespace) -> Iterator[str]:
     """What the proposer would be told, from the ledger; nothing is sent."""
     from autoresearch_plugin.prompt import system_blocks, tail
@@ -294,12 +320,29 @@ def prompt(options: argparse.Namespace) -> Iterator[str]:
 
     research = _last_research(options.root)
     with closing(research.ledger):
-        request = build_request(research)
+        request = build_request(research, _agent_to_ask(research, options.agent))
     for block in system_blocks(request):
         yield block
         yield ""
     yield "-" * 72
     yield tail(request)
+
+
+def _agent_to_ask(research: Research, name: str | None) -> Agent:
+    """The agent of that name; without one, whose turn it is."""
+    from autoresearch_plugin.agents import AGENTS, read_agents
+    from autoresearch_plugin.standings import whose_turn
+
+    here = {one.name: one for one in read_agents(research.root)}
+    if name is None:
+        floors = {one.name: one.share for one in here.values()}
+        name = whose_turn(research.ledger, research.fingerprint, floors).agent
+    if name not in here:
+        raise SettingsError(
+            f"--agent {name!r}: there is no {AGENTS}/{name}.md; there is "
+            f"{', '.join(filter(None, here)) or 'none at all'}."
+        )
+    return here[name]
 
 
 def rejudge(options: argparse.Namespace) -> Iterator[str]:

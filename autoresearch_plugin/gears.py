@@ -104,7 +104,7 @@ def wanted(tried: Sequence[Tried], banned: Sequence[str], refused: int) -> str:
     count = Counter(one.category for one in tried)
     open_ones = [c for c in CATEGORIES if c != "other" and c not in banned]
     open_ones.sort(key=lambda name: count[name])
-    return open_ones[(refused - STUCK) % len(open_ones)]
+    return open_ones[(refused - STUCK) % len(open_ones)] if open_ones else ""
 
 
 def words(gear: str, banned: Sequence[str]) -> str:

@@ -19,8 +19,16 @@ if TYPE_CHECKING:
     from autoresearch_plugin.loop import Research
 
 
-def add_generated(research: Research, proposal: Proposal, proposer: str) -> int:
+def add_generated(
+    research: Research,
+    proposal: Proposal,
+    proposer: str,
+    agent: str | None = None,
+    turn: str | None = None,
+) -> int:
     """Record a proposal and queue its test; returns its number.
+
+    `turn` says why it was this agent's.
 
     The row comes first (it gives the number), then the file, then the unit: a file that
     a lane can claim is always whole.
@@ -41,6 +49,8 @@ def add_generated(research: Research, proposal: Proposal, proposer: str) -> int:
             "retests": proposal.retest,
             "repairs": proposal.repairs,
             "proposer": proposer,
+            "agent": agent,
+            "turn": turn,
             "test": test,
         },
     )

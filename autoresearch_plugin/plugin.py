@@ -53,9 +53,13 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def is_active(config: pytest.Config) -> bool:
-    """Whether this is a research session or a diff, and not a plain pytest run."""
+    """Whether this is a research session or a diff, and not a plain pytest run.
+
+    A dry run of anything else is a mistake, which `activate` explains.
+    """
     option = config.option
-    return bool(option.autoresearch or option.autoresearch_diff)
+    asked = option.autoresearch or option.autoresearch_diff
+    return bool(asked or option.autoresearch_dry_run)
 
 
 def settings_of(config: pytest.Config) -> Settings:

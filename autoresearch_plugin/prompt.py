@@ -54,6 +54,8 @@ class Request:
     names categories that are paused, `gear` how to search now (see `gears`), `wanted`
     a category to turn to. `refused` holds the answers that could not be used since the
     last one that could, `mend` a crash to be mended. `head` is the baseline's identity.
+    `program` is the text of the file `steering`, `categories` are those that whoever is
+    asked may propose.
     """
 
     target: str
@@ -75,6 +77,9 @@ class Request:
     wanted: str = ""
     refused: tuple[str, ...] = ()
     mend: Tried | None = None
+    steering: str = "experiments/program.md"
+    categories: tuple[str, ...] = CATEGORIES
+    turn: str = ""  # why it is whose turn, for people
 
     @property
     def sign(self) -> float:
@@ -169,18 +174,25 @@ def system_blocks(request: Request) -> list[str]:
         device=request.device or "unknown",
         metric=request.metric,
         better="lower" if request.direction == "min" else "higher",
-        categories=", ".join(CATEGORIES),
+        categories=_allowed(request),
     )
     blocks = [rules]
     if program := request.program.strip():
         blocks.append(
-            "What the researcher wants (experiments/program.md):\n\n"
+            f"What the researcher wants ({request.steering}):\n\n"
             + cut(program, PROGRAM_CHARS)
         )
     # Its text may hold a </file>, but not its own hash.
     name = f"file-{patch.sha256(request.source)[:12]}"
     source = f'<{name} path="{request.target}">\n{request.source}\n</{name}>'
     return [*blocks, f"The file at its present state:\n\n{source}"]
+
+
+def _allowed(request: Request) -> str:
+    names = ", ".join(request.categories)
+    if request.categories == CATEGORIES:
+        return names
+    return f"{names}; proposals of any other are refused"
 
 
 def tail(request: Request) -> str:
@@ -228,7 +240,7 @@ def to_data(request: Request) -> dict[str, Any]:
         "banned": list(request.banned),
         "repair": repair and {"answer": repair.answer, "error": repair.error},
         "number": request.number,
-        "categories": list(CATEGORIES),
+        "categories": list(request.categories),
         "gear": request.gear,
         "wanted": request.wanted,
         "refused": [one_line(text, 400) for text in request.refused],

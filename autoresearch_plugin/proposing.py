@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autoresearch_plugin import ahead
@@ -29,34 +29,15 @@ from autoresearch_plugin.generated import add_generated
 from autoresearch_plugin.measuring import WAITS
 from autoresearch_plugin.outage import Look, Outage
 from autoresearch_plugin.prompt import Request
-from autoresearch_plugin.proposers import Answer, Call, Exhausted, Proposer, make
+from autoresearch_plugin.proposers import Answer, Exhausted, Proposer, SpendingCap
 from autoresearch_plugin.proposers.checks import check
 from autoresearch_plugin.requesting import next_request
+from autoresearch_plugin.team import Member, Team
 
 if TYPE_CHECKING:
-    from autoresearch_plugin.ledger import Ledger
     from autoresearch_plugin.loop import Research
 
 LOOK_SECONDS = 0.2  # between two looks at the queue
-
-
-class LedgerPurse:
-    """The spending cap, kept in the ledger so that a resume goes on counting."""
-
-    def __init__(self, ledger: Ledger, session: int, cap: float) -> None:
-        self._ledger, self._session, self._cap = ledger, session, cap
-        self._local = threading.local()  # calls are made by several threads
-
-    def reserve(self, usd: float) -> bool:
-        """Set `usd` aside; False when spent + reserved would pass the cap."""
-        handle = self._ledger.reserve(self._session, usd, self._cap)
-        self._local.handle = handle
-        return handle is not None
-
-    def settle(self, call: Call, reserved: float) -> None:
-        """Book a call in place of its reservation."""
-        handle, self._local.handle = getattr(self._local, "handle", None), None
-        self._ledger.settle(self._session, handle, asdict(call))
 
 
 class ProposerThread(threading.Thread):
@@ -69,29 +50,21 @@ class ProposerThread(threading.Thread):
         self.research = research
         self.quit = threading.Event()
         self.wake = threading.Event()  # set to be looked at before LOOK_SECONDS
-        self._environ = environ
         self._lanes = lanes
-        self.proposer = self._make(research.settings.proposer)
+        self.team = Team(research, environ, self.quit)
+        self.member = self.team.members[0]
+        self.ended = ""  # why nobody is asked any more, where that is a cap
         self._calls = Calls(self.wake, research.ledger.close)
         self._answers: deque[tuple[float, int]] = deque(maxlen=8)
-        self._outage = Outage(research, lambda: self._make("tpe"), self._add)
+        self._outage = Outage(research, self.team.make_search, self._add)
+        self._turn = ""  # why it is the present member's
         self._alone = False  # one call at a time: the money for two is not left
         self._at_end: Exhausted | None = None
 
-    def _make(self, setting: str) -> Proposer:
-        research = self.research
-        settings = research.settings
-        return make(
-            setting,
-            purse=LedgerPurse(research.ledger, research.session, settings.max_usd),
-            environ=self._environ,
-            model=settings.model,
-            price="/".join(f"{x:g}" for x in settings.price)
-            if settings.price
-            else None,
-            seed=research.ledger.seed(research.fingerprint, 0),
-            stop=self.quit,
-        )
+    @property
+    def proposer(self) -> Proposer:
+        """Who was asked last, or will be asked first."""
+        return self.member.proposer
 
     def run(self) -> None:
         """Fill the queue until the session needs no more, or cannot get more."""
@@ -107,7 +80,7 @@ class ProposerThread(threading.Thread):
         # A thread has nobody to raise to, so all is reported at the end; that includes
         # the SystemExit of a library, which would end a thread without a word.
         except BaseException as error:
-            words = _words(error)
+            words = words_of(error)
             with contextlib.suppress(LedgerError):  # that may be what broke
                 research.ledger.stop(research.session, f"proposer failed: {words}")
                 self._event("error", f"the proposer failed: {words}")
@@ -133,6 +106,7 @@ class ProposerThread(threading.Thread):
             self._say_the_end(self._at_end)
             return False
         if self._at_end is None and not self._outage.rests:
+            self._choose()
             self._ask_ahead(look)
         if reason := self._outage.look(self.proposer, look, self._tempo()):
             self._event("gave-up", reason)
@@ -161,6 +135,8 @@ class ProposerThread(threading.Thread):
 
     def _ask_ahead(self, look: Look) -> None:
         """Start as many calls as bring the queue to its depth."""
+        if self._alone and self._calls.under_way:
+            return
         tempo = self._tempo()
         missing = ahead.depth(self._lanes, tempo) - look.queued - look.asked
         if look.room is not None:
@@ -171,8 +147,11 @@ class ProposerThread(threading.Thread):
         once = self._alone or self._outage.is_on
         broad = getattr(self.proposer, "broad", False) and not once
         most, count = ahead.plan(self._lanes, tempo, missing, starving, broad)
-        calls = range(len(self._calls.under_way), most)
-        request = self.request() if calls else None
+        mine = [x for x in self._calls.under_way if x.proposer is self.proposer]
+        calls = range(len(mine), most)
+        request = self.request(self.member) if calls else None
+        if request is not None:
+            request = replace(request, turn=self._turn)
         for nth in calls:
             if request is None or missing <= 0:
                 break
@@ -194,37 +173,68 @@ class ProposerThread(threading.Thread):
 
     # ------------------------------------------------------------------- who
 
+    def _choose(self) -> None:
+        """Whose turn it is. Who is being asked waits in the ledger's place; one that
+        can be asked by one thread only is not asked twice at once."""
+        asked = [self.team.member_of(x.proposer) for x in self._calls.under_way]
+        names = [member.name for member in asked if member and member.name]
+        busy = {
+            member.name
+            for member in asked
+            if member and not getattr(member.proposer, "broad", False)
+        }
+        if choice := self.team.turn(names, busy):
+            self.member, self._turn = choice
+
     def _ask(self, request: Request) -> None:
         self._calls.start(self.proposer, request)
 
-    def request(self) -> Request:
-        """What the proposer is told, from the ledger alone."""
-        return next_request(self.research, self.proposer.name)
+    def request(self, member: Member) -> Request:
+        """What a proposer is told, from the ledger and its program alone."""
+        return next_request(self.research, member.proposer.name, member.agent)
 
     # --------------------------------------------------------------- answers
 
     def _take(self, asked: Asked) -> None:
         """What came of a call: proposals for the queue, or a reason for a pause."""
         error, name = asked.error, asked.proposer.name
+        member = self.team.member_of(asked.proposer)
         if error is None and asked.answer is not None:
             self._accept(asked, asked.answer)
-        elif asked.proposer is not self.proposer and isinstance(error, ProposerError):
+        elif member not in self.team.members and isinstance(error, ProposerError):
             return  # another one has taken its place meanwhile
         elif isinstance(error, Exhausted):
-            self._exhausted(error)
+            self._exhausted(member, error)
+        elif isinstance(error, Unavailable) and self.team.rest(member, asked, error):
+            self._event("fallback", f"{name} does not answer: {error}", member)
         elif isinstance(error, Unavailable) and name != "tpe":
+            self.member = member  # nobody else is there: this is whom to wait for
             self._outage.begin(name, asked, error)
+        elif isinstance(error, ProposerError) and self._others(member, error):
+            return
         elif isinstance(error, ProposerError) and name != "tpe":
-            self._fall_back(error)
+            self._fall_back(member, error)
         elif error is not None:
             raise error
 
-    def _exhausted(self, error: Exhausted) -> None:
+    def _exhausted(self, member: Member, error: Exhausted) -> None:
         """The money set aside for calls under way may come back: try once more then."""
-        if getattr(self.proposer, "broad", False) and not self._alone:
+        if getattr(member.proposer, "broad", False) and not self._alone:
             self._alone = True
-        else:
+            return
+        if isinstance(error, SpendingCap):
+            cap = self.research.settings.max_usd
+            self.ended = f"spending cap of ${cap:g} reached"
+        if not self._others(member, error):
             self._at_end = error
+
+    def _others(self, member: Member, error: ProposerError) -> bool:
+        """Ask a member no more, if others go on; whether they do."""
+        if len(self.team.members) == 1:
+            return False
+        self.team.lose(member, str(error))
+        self._event("fallback", f"the others go on: {error}", member)
+        return True
 
     def _say_the_end(self, reason: Exhausted) -> None:
         if self._outage.over_for_good:
@@ -233,34 +243,47 @@ class ProposerThread(threading.Thread):
         else:
             self._event("proposer", str(reason))
 
-    def _fall_back(self, error: ProposerError) -> None:
+    def _fall_back(self, member: Member, error: ProposerError) -> None:
         """An LLM that stops answering does not end a session: the search fills in."""
-        failed = self.proposer.name
-        self.proposer = self._make("tpe")
+        failed = member.proposer.name
+        self.member = self.team.search(member, str(error))
         self._answers.clear()
         self._outage.end()
         self._outage.over_for_good = f"{failed} stopped answering: {error}"
         self._event("fallback", f"{failed} stopped answering, tpe fills in: {error}")
 
     def _accept(self, asked: Asked, answer: Answer) -> None:
-        name = asked.proposer.name
-        if asked.proposer is self.proposer:
+        member = self.team.member_of(asked.proposer)
+        if member in self.team.members:
             self._answers.append((asked.seconds, len(answer.proposals)))
-            self._outage.answered(name)
-        for excerpt, reason in answer.refused:
-            self._event("refused", f"{reason} ({excerpt})")
-        for proposal in answer.proposals:
-            self._add(proposal, name, asked.request)
+            self._outage.answered(asked.proposer.name)
+            self.team.answered(member)
+        self.take(member, asked.request, answer)
 
-    def _add(self, proposal: Proposal, name: str, request: Request) -> None:
+    def take(self, member: Member, request: Request, answer: Answer) -> None:
+        """Queue what was proposed, and note what could not be used."""
+        for excerpt, reason in answer.refused:
+            self._event("refused", f"{reason} ({excerpt})", member)
+        for proposal in answer.proposals:
+            self._add(proposal, member.proposer.name, request, member)
+
+    def _add(
+        self,
+        proposal: Proposal,
+        name: str,
+        request: Request,
+        member: Member | None = None,
+    ) -> None:
         """Queue a proposal, unless it became stale or was proposed twice meanwhile."""
         if self.quit.is_set():
             return
         if why := self._outdated(proposal, request):
-            self._event("refused", f"{why} ({proposal.title})")
+            self._event("refused", f"{why} ({proposal.title})", member)
             return
-        number = add_generated(self.research, proposal, name)
-        self._event("proposed", f"#{number:03d} {proposal.title}")
+        agent = member.name if member else None
+        turn = request.turn or None
+        number = add_generated(self.research, proposal, name, agent, turn)
+        self._event("proposed", f"#{number:03d} {proposal.title}", member)
 
     def _outdated(self, proposal: Proposal, request: Request) -> str | None:
         """Why an answer to `request` cannot be used now, though it could then."""
@@ -286,12 +309,14 @@ class ProposerThread(threading.Thread):
         stopping = research.ledger.stopping(research.session)
         return not (stopping or research.used_up())
 
-    def _event(self, kind: str, text: str) -> None:
+    def _event(self, kind: str, text: str, member: Member | None = None) -> None:
+        name = member.name if member else None
+        words = f"{name}: {text}" if name else text
         with contextlib.suppress(LedgerError):  # what broke it stops the lanes too
-            self.research.ledger.add_event(self.research.session, kind, text)
+            self.research.ledger.add_event(self.research.session, kind, words, name)
 
 
-def _words(error: BaseException) -> str:
+def words_of(error: BaseException) -> str:
     """What an error says; its name as well where the text alone says too little."""
     if isinstance(error, AutoresearchError):
         return str(error)

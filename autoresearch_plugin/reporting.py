@@ -21,8 +21,11 @@ from autoresearch_plugin import (
     containment,
     judge,
     midway,
+    standings,
 )
 from autoresearch_plugin.errors import LedgerError, SettingsError
+from autoresearch_plugin.estimate import brief
+from autoresearch_plugin.estimating import estimate_of
 from autoresearch_plugin.judge import Verdict
 from autoresearch_plugin.paths import (
     RESERVE,
@@ -31,9 +34,9 @@ from autoresearch_plugin.paths import (
     state_dir,
     write_new,
 )
-from autoresearch_plugin.proposers import note
 from autoresearch_plugin.quoting import barred, visible
 from autoresearch_plugin.reports import closing, kept_xml, results_tsv
+from autoresearch_plugin.reports.agents import AgentFacts
 from autoresearch_plugin.screen import Screen, Ticker, plan
 
 if TYPE_CHECKING:
@@ -186,7 +189,11 @@ def header(state: State) -> Iterator[str]:
         f"  proposer {settings.proposer} ({source['proposer']}), rule "
         f"{rule_words(research)}, stop: {stop_text(state)}"
     )
+    if state.team is not None and state.team.floors:
+        for text in state.team.notes():
+            yield f"  {text}"
     yield f"  {plan(research)}"
+    yield f"  {brief(estimate_of(state))}"
     for text in opened.notes:
         yield f"  note: {text}"
 
@@ -299,6 +306,7 @@ def _case(research: Research, row: Row) -> kept_xml.Case:
         "parent": research.ledger.head(row["head"])["commit_id"],
         "device": research.device.name,
         "sandbox": row["sandbox"],
+        **({"agent": row["agent"]} if row["agent"] else {}),
         "runs": evidence.get("n"),
         **{
             key: evidence.get(key)
@@ -415,6 +423,7 @@ def collect_facts(state: State) -> closing.Facts:
         baseline_seconds=sum(span for is_head, span in spans if is_head),
         lanes=lanes,
         usd=sum(call["usd"] for call in calls),
+        max_usd=research.settings.max_usd,
         calls=len(calls),
         sigma=unpaired.sigma if trials else math.nan,
         paired_sigma=_paired_sigma(research),
@@ -434,6 +443,16 @@ def collect_facts(state: State) -> closing.Facts:
             [*trials, *ledger.audits(session)], ledger.waits(session)
         ),
         notes=_notes(state),
+        agents=_agents(state),
+    )
+
+
+def _agents(state: State) -> list[AgentFacts]:
+    """What each agent did in this session; nothing where there are none."""
+    research, team = state.research, state.team
+    floors, lost = (team.floors, team.lost) if team else ({}, {})
+    return standings.facts_of(
+        research.ledger, research.fingerprint, floors, research.session, lost
     )
 
 
@@ -495,6 +514,6 @@ def _notes(state: State) -> list[str]:
         notes.append(
             f"{refused} answers of the proposer could not be used (no run spent)"
         )
-    if state.proposer is not None and (text := note(state.proposer)):
-        notes.append(text)
+    if state.team is not None:
+        notes += state.team.notes()
     return notes

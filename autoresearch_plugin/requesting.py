@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from autoresearch_plugin import gears
-from autoresearch_plugin.candidate import Edit
+from autoresearch_plugin.agents import Agent, reread
+from autoresearch_plugin.candidate import CATEGORIES, Edit
 from autoresearch_plugin.judge import UNCLEAR
 from autoresearch_plugin.patch import Change
 from autoresearch_plugin.prompt import Request
@@ -21,16 +22,17 @@ if TYPE_CHECKING:
     from autoresearch_plugin.ledger import Ledger, Row
     from autoresearch_plugin.loop import Research
 
-PROGRAM = "experiments/program.md"
 TRACES = 3  # latest crashes whose output is quoted
 UNTAUGHT = ("tpe", "scripted", "none")  # proposers that no words reach
 _VERDICTS = {"queued": "running", "before": "keep"}  # states that have other names
 TRACEBACK = "Traceback (most recent call last)"
 
 
-def next_request(research: Research, proposer: str) -> Request:
+def next_request(
+    research: Research, proposer: str, agent: Agent | None = None
+) -> Request:
     """`build_request` for a proposer, with a record of what is said only once."""
-    request = build_request(research)
+    request = build_request(research, agent)
     if proposer in UNTAUGHT:
         return replace(request, mend=None)
     ledger, session = research.ledger, research.session
@@ -47,16 +49,19 @@ def next_request(research: Research, proposer: str) -> Request:
     return request
 
 
-def build_request(research: Research) -> Request:
-    """The request for the next proposal: a function of the ledger and two files."""
+def build_request(research: Research, agent: Agent | None = None) -> Request:
+    """The request for the next proposal: a function of the ledger and two files.
+
+    `agent` is whoever will be asked; without one, the project's only program speaks.
+    """
+    agent = reread(research.root, agent or Agent())
     head = research.head()
     ledger = research.ledger
     rows = _rows(research, head)
-    program = research.root / PROGRAM
     estimate = research.baseline(head)
     tried = _with_traces(ledger, rows, _tried(rows))
-    refused = ledger.refused_since(research.session)
-    banned = gears.paused(tried, len(refused))
+    refused = ledger.refused_since(research.session, agent.name or None)
+    banned, others = _closed(agent, gears.paused(tried, len(refused)))
     direction = research.profile.direction
     return Request(
         target=research.settings.target,
@@ -67,16 +72,30 @@ def build_request(research: Research) -> Request:
         baseline=estimate if estimate.n else None,
         budget=str(research.budget),
         device=research.device.name,
-        program=program.read_text() if program.is_file() else "",
+        program=agent.program,
+        steering=agent.file,
+        categories=agent.categories,
         tried=tuple(tried),
         number=sum(row["kind"] == "generated" for row in rows),
         head=head.id,
         banned=banned,
         gear=gears.gear(tried, 1.0 if direction == "min" else -1.0, banned),
-        wanted=gears.wanted(tried, banned, len(refused)),
+        wanted=gears.wanted(tried, (*banned, *others), len(refused)),
         refused=tuple(refused),
-        mend=_mend(research, rows, tried),
+        mend=_mend(research, rows, tried, agent),
     )
+
+
+def _closed(
+    agent: Agent, paused: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Categories that are paused for an agent, and those that are none of its own.
+
+    One that has no other is not paused: it could not propose anything.
+    """
+    banned = tuple(name for name in agent.categories if name in paused)
+    others = tuple(name for name in CATEGORIES if name not in agent.categories)
+    return (() if len(banned) == len(agent.categories) else banned), others
 
 
 def _rows(research: Research, head: Head) -> list[Row]:
@@ -179,15 +198,16 @@ def _may_be_quoted(row: Row) -> bool:
 
 
 def _mend(
-    research: Research, rows: Sequence[Row], tried: Sequence[Tried]
+    research: Research, rows: Sequence[Row], tried: Sequence[Tried], agent: Agent
 ) -> Tried | None:
-    """The latest crash with a traceback that nobody was asked to mend yet."""
+    """An agent's latest crash with a traceback that it was not asked to mend yet."""
     asked = {said.split()[0] for said in research.ledger.told(research.session, "mend")}
     mended = {row["repairs"] for row in rows}
     for row, one in reversed([*zip(rows, tried, strict=True)]):
         if (
             TRACEBACK in one.printed
             and row["session"] == research.session
+            and row["agent"] == (agent.name or None)
             and one.generated
             and one.repairs is None  # a repair is not repaired
             and one.number not in mended

@@ -167,16 +167,21 @@ class Ticker(threading.Thread):
         self._screen.research.ledger.close()
 
 
+def run_seconds(research: Research) -> float | None:
+    """What one run takes, start-up included; None before the first of its kind."""
+    if research.budget.unit == "seconds":
+        return research.budget.amount * 1.1
+    rows = research.ledger.fingerprint_trials(research.fingerprint)
+    spans = [row["finished"] - row["started"] for row in rows]
+    return statistics.median(spans) if spans else None
+
+
 def plan(research: Research) -> str:
     """What is coming, before any trial."""
     most = research.settings.max_runs
     text = f"each candidate: up to {most} runs of {research.budget}"
-    rows = research.ledger.fingerprint_trials(research.fingerprint)
-    if research.budget.unit == "seconds":
-        each = research.budget.amount * 1.1
-    elif rows:
-        each = statistics.median(row["finished"] - row["started"] for row in rows)
-    else:
+    each = run_seconds(research)
+    if each is None:
         return f"{text}; baseline first: 1 run, 3 before anything is kept"
     low, high = duration(each), duration(each * most)
     have = len(research.ledger.head_trials(research.head().id))

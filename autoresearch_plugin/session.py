@@ -47,6 +47,7 @@ OUTSIDE = (  # of what a resume must share
     "stop_early",
     "sandbox",
     "allow_unsafe",
+    "dry_run",
 )
 
 

@@ -76,6 +76,12 @@ OPTIONS = (
     ),
     Option("tag", "research branch autoresearch/TAG (default: this branch)"),
     Option("report", "directory for junit.xml, kept.xml and results.tsv", "DIR"),
+    Option(
+        "dry-run",
+        "ask each proposer once, show that and an estimate, and train nothing",
+        ini=False,
+        flag=True,
+    ),
     Option("require-keep", "exit 1 when nothing was kept", flag=True),
     Option("diff", "is the working tree's target better than REF's?", "REF", ini=False),
 )
@@ -103,6 +109,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "allow_unsafe": False,
     "tag": None,
     "report": "autoresearch-report",
+    "dry_run": False,
     "require_keep": False,
     "diff": None,
 }
@@ -134,6 +141,7 @@ class Settings:
     allow_unsafe: bool
     tag: str | None
     report: str
+    dry_run: bool
     require_keep: bool
     diff: str | None
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -240,7 +248,8 @@ def parse_budget(text: str) -> Budget:
     raise ValueError("a budget looks like 300, 300s, 5m or 340steps.")
 
 
-def _price(text: str) -> tuple[float, float]:
+def parse_price(text: str) -> tuple[float, float]:
+    """`3/15`; raises ValueError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", str(text).strip())
     if not match:
         raise ValueError("a price looks like 3/15: dollars per million in/out tokens.")
@@ -316,7 +325,7 @@ def _yes(value: Any) -> bool:
 
 _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "budget": parse_budget,
-    "price": _price,
+    "price": parse_price,
     "direction": _direction,
     "experiments": _count(0),
     "hours": _number(0.0),
@@ -328,5 +337,6 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "sandbox": _one_of("auto", "none"),
     "allow-unsafe": _yes,
     "tag": _tag,
+    "dry-run": _yes,
     "require-keep": _yes,
 }

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from autoresearch_plugin.idea import Head, Idea, Judgement
     from autoresearch_plugin.judge import AnyRule
     from autoresearch_plugin.loop import Research
-    from autoresearch_plugin.proposers import Proposer
     from autoresearch_plugin.settings import Settings
+    from autoresearch_plugin.team import Team
 
 
 class State:
@@ -84,6 +84,11 @@ class State:
         if self.config.option.autoresearch_diff:
             return "diff"
         return "research" if self.config.option.autoresearch else "plain"
+
+    @property
+    def lanes(self) -> int:
+        """How many candidates run at a time."""
+        return getattr(self.config.option, "numprocesses", None) or 1
 
     @property
     def only_shows_setup(self) -> bool:
@@ -306,13 +311,13 @@ class State:
 
     def choose_proposer(self) -> None:
         """Make the proposer; one that cannot be used is a usage error (exit 4)."""
-        lanes = getattr(self.config.option, "numprocesses", None) or 1
         try:
-            self._proposer = ProposerThread(self.research, dict(os.environ), lanes)
+            self._proposer = ProposerThread(self.research, dict(os.environ), self.lanes)
         except SettingsError as error:
             self.opened.close("interrupted", str(error))
             raise pytest.UsageError(str(error)) from error
-        if self.is_controller and is_built_in(self.settings.proposer):
+        ours = all(map(is_built_in, self._proposer.team.proposer_settings()))
+        if self.is_controller and ours:
             self._keys = keys.take(os.environ)  # lanes, started next, ask no model
 
     def start_proposer(self) -> None:
@@ -324,9 +329,15 @@ class State:
         self._proposer.start()
 
     @property
-    def proposer(self) -> Proposer | None:
-        """Who writes candidates now."""
-        return self._proposer.proposer if self._proposer else None
+    def proposing(self) -> ProposerThread:
+        """Who asks for candidates, once `choose_proposer` has chosen."""
+        assert self._proposer is not None
+        return self._proposer
+
+    @property
+    def team(self) -> Team | None:
+        """Who writes candidates."""
+        return self._proposer.team if self._proposer else None
 
     def leaves_lane(self, error: DeviceLost) -> bool:
         """Note that this lane's device is lost; False if it was the last lane, which
@@ -432,6 +443,8 @@ class State:
             wanted
         ):
             return f"{wanted} experiments decided"
+        if self._proposer is not None and self._proposer.ended:
+            return self._proposer.ended
         return "the proposer gave up" if self.gave_up() else "nothing more to try"
 
     def let_go(self) -> None:

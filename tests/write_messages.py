@@ -23,7 +23,7 @@ PACKAGE = ROOT / "autoresearch_plugin"
 PAGE = ROOT / "docs" / "messages.md"
 OURS = {name for name, _ in inspect.getmembers(errors, inspect.isclass)}
 CLASSES = OURS | {"UsageError"}
-BECOME_SETTINGS = {"settings.py"}  # its ValueErrors end up in a SettingsError
+BECOME_SETTINGS = {"settings.py", "agents.py"}  # their ValueErrors end up in one
 # Calls that say nothing about what stands there; their object or argument does.
 BY_OBJECT = {"rstrip", "resolve", "relative_to", "strip", "removeprefix"}
 BY_ARGUMENT = {"len", "join", "str", "repr", "type"}

@@ -8,6 +8,7 @@ not mistaken for it; what a dead owner was doing is free again.
 
 from __future__ import annotations
 
+from autoresearch_plugin.ledger.agents import Agents
 from autoresearch_plugin.ledger.audits import Audits
 from autoresearch_plugin.ledger.candidates import Candidates
 from autoresearch_plugin.ledger.connection import Row
@@ -21,5 +22,5 @@ from autoresearch_plugin.ledger.work import Work
 __all__ = ["VERSION", "Ledger", "Row", "is_alive", "mend", "this_process"]
 
 
-class Ledger(Trials, Candidates, Audits, Work, Spending):
+class Ledger(Trials, Candidates, Audits, Work, Spending, Agents):
     """One process' view of the whole ledger."""

@@ -44,6 +44,16 @@ CREATE INDEX units_by_state ON units(session, kind, state);
 CREATE INDEX units_by_candidate ON units(candidate)
 """
 
+# Who proposed a candidate and why it was his turn; whom a call, a reservation or an
+# event belongs to.
+AGENTS = """
+ALTER TABLE candidates ADD COLUMN agent TEXT;
+ALTER TABLE candidates ADD COLUMN turn TEXT;
+ALTER TABLE llm_calls ADD COLUMN agent TEXT;
+ALTER TABLE reservations ADD COLUMN agent TEXT;
+ALTER TABLE events ADD COLUMN agent TEXT
+"""
+
 SCHEMA = f"""
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE sessions(
@@ -99,7 +109,8 @@ CREATE TABLE events(
 {AUDITS}
 {IDEAS}
 {WAITS}
-{INDEXES}
+{INDEXES};
+{AGENTS}
 """
 
 # What an older file needs to become the next version.
@@ -116,5 +127,5 @@ ALTER TABLE trials ADD COLUMN sandbox TEXT;
 ALTER TABLE trials ADD COLUMN scoring_cpu REAL;
 ALTER TABLE verdicts ADD COLUMN sandbox TEXT
 """,
-    3: IDEAS + WAITS + INDEXES,
+    3: IDEAS + WAITS + INDEXES + ";" + AGENTS,
 }

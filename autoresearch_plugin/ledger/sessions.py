@@ -150,8 +150,8 @@ class Sessions(Connection):
             self._execute(
                 "INSERT INTO llm_calls(session, proposer, model, input_tokens, "
                 "cache_read_tokens, cache_write_tokens, output_tokens, usd, seconds, "
-                "status, created) SELECT session, '', '', 0, 0, 0, 0, usd, 0, 'lost', "
-                "? FROM reservations WHERE session=?",
+                "status, created, agent) SELECT session, '', '', 0, 0, 0, 0, usd, 0, "
+                "'lost', ?, agent FROM reservations WHERE session=?",
                 *(time.time(), session),
             )
             self._execute("DELETE FROM reservations WHERE session=?", session)

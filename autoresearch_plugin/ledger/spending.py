@@ -12,13 +12,16 @@ from autoresearch_plugin.ledger.connection import Connection, Row, line
 class Spending(Connection):
     """Rows of LLM calls, reservations and events."""
 
-    def reserve(self, session: int, usd: float, cap: float) -> int | None:
+    def reserve(
+        self, session: int, usd: float, cap: float, agent: str | None = None
+    ) -> int | None:
         """Set `usd` aside if spent + reserved stays within `cap`; a handle or None."""
         with self._transaction():
             if self._committed(session) + usd > cap:
                 return None
             return self._execute(
-                "INSERT INTO reservations(session, usd) VALUES(?, ?)", session, usd
+                "INSERT INTO reservations(session, usd, agent) VALUES(?, ?, ?)",
+                *(session, usd, agent),
             )
 
     def settle(self, session: int, handle: int | None, call: Mapping[str, Any]) -> None:
@@ -48,11 +51,14 @@ class Spending(Connection):
         """LLM calls of a session."""
         return self._query("SELECT * FROM llm_calls WHERE session=?", session)
 
-    def add_event(self, session: int, kind: str, text: str) -> None:
+    def add_event(
+        self, session: int, kind: str, text: str, agent: str | None = None
+    ) -> None:
         """Record something worth telling at the end, as one line."""
         self._execute(
-            "INSERT INTO events(session, created, kind, text) VALUES(?, ?, ?, ?)",
-            *(session, time.time(), kind, line(text)),
+            "INSERT INTO events(session, created, kind, text, agent) "
+            "VALUES(?, ?, ?, ?, ?)",
+            *(session, time.time(), kind, line(text), agent),
         )
 
     def events(self, session: int, after: int = 0) -> list[Row]:
@@ -69,12 +75,12 @@ class Spending(Connection):
         )
         return [row["text"] for row in rows]
 
-    def refused_since(self, session: int) -> list[str]:
-        """The answers that were refused since the last proposal, oldest first."""
+    def refused_since(self, session: int, agent: str | None = None) -> list[str]:
+        """Answers of an agent that were refused since its last proposal, in order."""
         rows = self._query(
-            "SELECT text FROM events WHERE session=? AND kind='refused' AND id>"
-            "(SELECT coalesce(max(id), 0) FROM events WHERE session=? AND "
-            "kind='proposed') ORDER BY id",
-            *(session, session),
+            "SELECT text FROM events WHERE session=? AND kind='refused' AND agent IS ? "
+            "AND id>(SELECT coalesce(max(id), 0) FROM events WHERE session=? AND "
+            "kind='proposed' AND agent IS ?) ORDER BY id",
+            *(session, agent, session, agent),
         )
         return [row["text"] for row in rows]

@@ -28,6 +28,7 @@ from autoresearch_plugin.proposers.base import (
     Exhausted,
     Options,
     Patience,
+    SpendingCap,
 )
 from autoresearch_plugin.proposers.checks import check, excerpt
 from autoresearch_plugin.proposers.messages_client import (
@@ -178,10 +179,9 @@ class AnthropicProposer:
 
     def _try(self, client: Any, body: dict[str, Any]) -> Any:
         """One call: reserve, send, book."""
-        size = len(json.dumps(body, ensure_ascii=False).encode())
-        worst = self.price.worst_case(size + OVERHEAD_TOKENS, body["max_tokens"])
+        worst = self._worst(body)
         if not self._purse.reserve(worst):
-            raise Exhausted(
+            raise SpendingCap(
                 f"the next call of {self.model} could cost ${worst:.2f}, more than is "
                 "left under the spending cap; raise --autoresearch-max-usd to go on."
             )
@@ -199,6 +199,14 @@ class AnthropicProposer:
         finally:
             seconds = time.monotonic() - start
             self._purse.settle(replace(call, seconds=seconds), worst)
+
+    def worst_case(self, request: Request) -> float:
+        """Dollars that one call about `request` cannot exceed; nothing is sent."""
+        return self._worst(self._body(request))
+
+    def _worst(self, body: dict[str, Any]) -> float:
+        size = len(json.dumps(body, ensure_ascii=False).encode())
+        return self.price.worst_case(size + OVERHEAD_TOKENS, body["max_tokens"])
 
     def _charged(self, message: Any, worst: float) -> Call:
         """The call as the provider counted it; without a count, its worst case."""

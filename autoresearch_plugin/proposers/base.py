@@ -25,6 +25,10 @@ class Exhausted(ProposerError):
     """No more ideas, no more money, or told to stop; the session itself may go on."""
 
 
+class SpendingCap(Exhausted):
+    """The next call could pass the cap in dollars."""
+
+
 @dataclass(frozen=True)
 class Call:
     """One request to a provider and its cost; `status` is `ok` or what went wrong."""

@@ -22,7 +22,8 @@ def check(data: object, request: Request) -> Proposal:
 
     Raises:
         PatchError: it has the wrong shape, is about another file, does not apply,
-            cannot matter, was tried already, or its category is paused.
+            cannot matter, was tried already, or its category is paused or not asked
+            for.
     """
     proposal = Proposal.from_data(data)
     _check_files(data, request.target)
@@ -30,6 +31,11 @@ def check(data: object, request: Request) -> Proposal:
     if same:  # before it is applied: an edit that was kept no longer applies
         check_repeat(proposal, same, request.head, request.metric)
     mends = _check_mended(proposal, request.mend)
+    if proposal.category not in request.categories and mends is None:
+        raise PatchError(
+            f"category {proposal.category!r} is not asked for here; use one of "
+            f"{', '.join(request.categories)}."
+        )
     if proposal.category in request.banned and mends is None:
         raise PatchError(
             f"category {proposal.category!r} is paused; use a change of another kind."

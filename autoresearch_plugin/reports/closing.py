@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from autoresearch_plugin import busy
+from autoresearch_plugin.reports import agents
 
 if TYPE_CHECKING:
     from autoresearch_plugin.audit import Audit
+    from autoresearch_plugin.reports.agents import AgentFacts
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Facts:
     baseline_seconds: float
     lanes: int
     usd: float
+    max_usd: float
     calls: int
     sigma: float
     paired_sigma: float | None
@@ -63,6 +66,7 @@ class Facts:
     saved_seconds: float = 0.0
     lane_time: busy.Occupancy = field(default_factory=busy.Occupancy)
     notes: Sequence[str] = field(default_factory=tuple)
+    agents: Sequence[AgentFacts] = field(default_factory=tuple)
 
     @property
     def title(self) -> str:
@@ -93,6 +97,7 @@ def lines(facts: Facts) -> Iterator[str]:
     if facts.lane_time.seconds:
         yield f"busy    {busy.words(facts.lane_time)}"
     yield from _noise(facts)
+    yield from agents.lines(facts.agents)
     for note in facts.notes:
         yield f"note    {note}"
     if facts.kept and not revoked:
@@ -165,7 +170,8 @@ def _spent(facts: Facts) -> str:
     text = f"spent   {duration(held)} of lane time: {words}"
     if facts.calls:
         each = f" (${facts.usd / len(facts.kept):.2f} a keep)" if facts.kept else ""
-        text += f"; LLM ${facts.usd:.2f} in {facts.calls} calls{each}"
+        spent = f"${facts.usd:.2f} of at most ${facts.max_usd:.2f}"
+        text += f"; LLM {spent} in {facts.calls} calls{each}"
     return text
 
 

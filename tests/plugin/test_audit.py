@@ -333,6 +333,9 @@ def test_an_older_ledger_is_brought_up_to_date(project: Project) -> None:
         for index in ("verdicts_by_candidate", "trials_by_candidate", "events_by_kind"):
             db.execute(f"DROP INDEX {index}")
         db.execute("ALTER TABLE verdicts DROP COLUMN sandbox")
+        for table in ("candidates", "llm_calls", "reservations", "events"):
+            db.execute(f"ALTER TABLE {table} DROP COLUMN agent")
+        db.execute("ALTER TABLE candidates DROP COLUMN turn")
         db.execute("DROP TABLE audits")
         db.execute("PRAGMA user_version=1")
     db.close()

@@ -26,7 +26,7 @@ from autoresearch_plugin.ledger import (
     this_process,
 )
 from autoresearch_plugin.proposers import Call
-from autoresearch_plugin.proposing import LedgerPurse
+from autoresearch_plugin.team import LedgerPurse
 from autoresearch_plugin.trial import Outcome, TrialResult
 
 CALL = {

@@ -21,7 +21,7 @@ from messages_server import MessagesServer, Script, proposal, status, text
 
 from autoresearch_plugin.ledger import Ledger
 from autoresearch_plugin.proposers import Call
-from autoresearch_plugin.proposing import LedgerPurse
+from autoresearch_plugin.team import LedgerPurse
 
 KEY = "sk-ant-of-nobody-7f3c"
 
@@ -108,7 +108,7 @@ def test_calls_and_their_price_are_in_the_ledger(model: Any) -> None:
     assert [call["status"] for call in calls] == ["ok", "end_turn", "ok"]
     assert all(call["input_tokens"] == 100 for call in calls)
     assert all(call["usd"] > 0 for call in calls)
-    assert "LLM $0.00 in 3 calls" in model.ran.text
+    assert "LLM $0.00 of at most $10.00 in 3 calls" in model.ran.text
     assert "proposer anthropic (ANTHROPIC_API_KEY)" in model.ran.text
 
 
@@ -179,7 +179,7 @@ def test_the_cap_in_dollars_holds(new_project: Any) -> None:
     assert asked == 2
     assert spent == pytest.approx(0.4)
     assert "more than is left under the spending cap" in ran.text
-    assert "LLM $0.40 in 2 calls" in ran.text
+    assert "LLM $0.40 of at most $0.60 in 2 calls" in ran.text
     assert project.states() == {"burn 0": "discard", "burn 1": "discard"}
 
 

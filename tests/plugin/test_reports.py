@@ -29,6 +29,7 @@ FACTS = Facts(
     baseline_seconds=1000.0,
     lanes=2,
     usd=0.0,
+    max_usd=10.0,
     calls=0,
     sigma=0.0007,
     paired_sigma=0.0003,
@@ -150,9 +151,9 @@ def test_the_way_to_take_them_can_be_pasted_into_a_shell():
 def test_money_is_shown_when_there_were_calls():
     """Also what a keep cost, if there was one."""
     (spent,) = (line for line in lines(usd=1.5, calls=9) if "LLM" in line)
-    assert spent.endswith("; LLM $1.50 in 9 calls")
+    assert spent.endswith("; LLM $1.50 of at most $10.00 in 9 calls")
     kept = lines(usd=1.5, calls=9, kept=[KEEP, KEEP])
-    assert any(line.endswith("LLM $1.50 in 9 calls ($0.75 a keep)") for line in kept)
+    assert any(line.endswith("in 9 calls ($0.75 a keep)") for line in kept)
     assert not any("LLM" in line for line in lines())
 
 

@@ -37,6 +37,7 @@ GOOD = {  # option: (what is written, what it means)
     "allow-unsafe": ("yes", True),
     "tag": ("may-1/lr.2_x", "may-1/lr.2_x"),
     "report": ("out", "out"),
+    "dry-run": ("yes", True),
     "require-keep": ("true", True),
     "diff": ("main", "main"),
 }
@@ -133,7 +134,7 @@ def test_an_option_is_read_and_named_as_the_source(name):
     assert found.sources[field(name)] == f"--autoresearch-{name}"
 
 
-@pytest.mark.parametrize("name", [name for name in GOOD if name != "diff"])
+@pytest.mark.parametrize("name", sorted(set(GOOD) - {"diff", "dry-run"}))
 def test_an_ini_twin_is_read_and_named_as_the_source(name):
     """The project's own value stands where there is no option."""
     written, meant = GOOD[name]
@@ -142,9 +143,10 @@ def test_an_ini_twin_is_read_and_named_as_the_source(name):
     assert found.sources[field(name)] == f"ini autoresearch_{field(name)}"
 
 
-def test_diff_is_no_decision_of_a_project():
-    """It has no ini twin, so that no pytest.ini turns every run into a diff."""
+def test_diff_and_dry_run_are_no_decisions_of_a_project():
+    """They have no ini twins, so that no pytest.ini turns every run into one."""
     assert resolved({}, {"diff": "main"}).diff is None
+    assert resolved({}, {"dry-run": "yes"}).dry_run is False
 
 
 @pytest.mark.parametrize("nothing", [None, "", False])
