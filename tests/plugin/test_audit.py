@@ -337,6 +337,8 @@ def test_an_older_ledger_is_brought_up_to_date(project: Project) -> None:
             db.execute(f"ALTER TABLE {table} DROP COLUMN agent")
         db.execute("ALTER TABLE candidates DROP COLUMN turn")
         db.execute("DROP TABLE audits")
+        db.execute("DROP TABLE waits")
+        db.execute("ALTER TABLE sessions DROP COLUMN asking")
         db.execute("PRAGMA user_version=1")
     db.close()
     assert project.ledger().candidate(1)["state"] == "keep"
