@@ -41,7 +41,7 @@ CREATE INDEX candidates_by_signature ON candidates(signature);
 CREATE INDEX candidates_committed ON candidates(session)
   WHERE commit_id IS NOT NULL;
 CREATE INDEX units_by_state ON units(session, kind, state);
-CREATE INDEX units_by_candidate ON units(candidate)
+CREATE INDEX units_by_candidate ON units(candidate);
 """
 
 # Who proposed a candidate and why it was his turn; whom a call, a reservation or an
@@ -51,7 +51,7 @@ ALTER TABLE candidates ADD COLUMN agent TEXT;
 ALTER TABLE candidates ADD COLUMN turn TEXT;
 ALTER TABLE llm_calls ADD COLUMN agent TEXT;
 ALTER TABLE reservations ADD COLUMN agent TEXT;
-ALTER TABLE events ADD COLUMN agent TEXT
+ALTER TABLE events ADD COLUMN agent TEXT;
 """
 
 SCHEMA = f"""
@@ -109,7 +109,7 @@ CREATE TABLE events(
 {AUDITS}
 {IDEAS}
 {WAITS}
-{INDEXES};
+{INDEXES}
 {AGENTS}
 """
 
@@ -127,5 +127,5 @@ ALTER TABLE trials ADD COLUMN sandbox TEXT;
 ALTER TABLE trials ADD COLUMN scoring_cpu REAL;
 ALTER TABLE verdicts ADD COLUMN sandbox TEXT
 """,
-    3: IDEAS + WAITS + INDEXES + ";" + AGENTS,
+    3: IDEAS + WAITS + INDEXES + AGENTS,
 }
