@@ -101,6 +101,9 @@ def _copy_tables(old: sqlite3.Connection, new: sqlite3.Connection) -> Iterator[s
         "name NOT LIKE 'sqlite%' ORDER BY type='index'"
     ).fetchall()
     for kind, name, sql in parts:
+        if not str(name).isidentifier():
+            yield str(name)  # none of our tables
+            continue
         new.execute(sql)
         if kind != "table":
             continue

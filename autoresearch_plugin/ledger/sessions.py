@@ -26,18 +26,14 @@ class Sessions(Connection):
 
         A setting that an older release did not know counts as its default.
         """
-        wanted = {**(defaults or {}), **json.loads(settings)}
+        wanted = _settings(settings, defaults)
         with self._transaction():
             rows = self._query(
                 "SELECT * FROM sessions WHERE kind=? AND tag IS ? ORDER BY id DESC",
                 *(kind, tag),
             )
             old = next(
-                (
-                    row
-                    for row in rows
-                    if {**(defaults or {}), **json.loads(row["settings"])} == wanted
-                ),
+                (row for row in rows if _settings(row["settings"], defaults) == wanted),
                 None,
             )
             if kind == "research" and old and old["state"] != "finished":
@@ -265,6 +261,14 @@ class Sessions(Connection):
         if row is None:
             raise LedgerError(f"{self.path} has no baseline {head}.")
         return row
+
+
+def _settings(text: str, defaults: Mapping[str, Any] | None) -> object:
+    """What a command asked for; a text that is no object is compared as it is."""
+    try:
+        return {**(defaults or {}), **json.loads(text)}
+    except (ValueError, TypeError):
+        return text
 
 
 def _session_seconds(until: float, row: Row) -> float:
