@@ -7,6 +7,7 @@ while the proposer does not answer.
 from __future__ import annotations
 
 import contextlib
+import json
 import statistics
 import threading
 import time
@@ -29,8 +30,13 @@ from autoresearch_plugin.generated import add_generated
 from autoresearch_plugin.measuring import WAITS
 from autoresearch_plugin.outage import Look, Outage
 from autoresearch_plugin.prompt import Request
-from autoresearch_plugin.proposers import Answer, Exhausted, Proposer, SpendingCap
-from autoresearch_plugin.proposers.checks import check
+from autoresearch_plugin.proposers import (
+    Answer,
+    Exhausted,
+    Proposer,
+    SpendingCap,
+    checks,
+)
 from autoresearch_plugin.requesting import next_request
 from autoresearch_plugin.team import Member, Team
 
@@ -70,6 +76,7 @@ class ProposerThread(threading.Thread):
         """Fill the queue until the session needs no more, or cannot get more."""
         research = self.research
         try:
+            self._take_left_over()
             while not self.quit.is_set() and self._open():
                 for asked in self._calls.finished():
                     self._take(asked)
@@ -266,6 +273,27 @@ class ProposerThread(threading.Thread):
             self._event("refused", f"{reason} ({excerpt})", member)
         for proposal in answer.proposals:
             self._add(proposal, member.proposer.name, request, member)
+        if not self.quit.is_set():
+            self.research.ledger.answers_used(self.research.session, answer.booked)
+
+    def _take_left_over(self) -> None:
+        """Queue what was paid for by a process that was killed before it could."""
+        ledger, session = self.research.ledger, self.research.session
+        for row in ledger.unused_answers(session):
+            member = self.team.named(row["agent"])
+            request = replace(self.request(member), banned=(), mend=None)
+            new = [x for x in json.loads(row["answer"]) if not self._is_there(x)]
+            good, refused = checks.sort(new, request)
+            said = tuple((checks.excerpt(data), why) for data, why in refused)
+            self.take(member, request, Answer(good, said, (row["answer"],)))
+
+    def _is_there(self, data: object) -> bool:
+        """Whether it came into the queue just before its process was killed."""
+        try:
+            name = Proposal.from_data(data).signature
+        except PatchError:
+            return False
+        return self.research.ledger.twin(self.research.session, name, 0) is not None
 
     def _add(
         self,
@@ -297,7 +325,7 @@ class ProposerThread(threading.Thread):
             return None
         now = replace(request, source=head.source, head=head.id, banned=())
         try:
-            check(proposal.to_data(), now)
+            checks.check(proposal.to_data(), now)
         except PatchError as error:
             return f"the baseline has moved: {error}"
         return None

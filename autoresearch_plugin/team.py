@@ -125,6 +125,11 @@ class Team:
         every = (*self.members, *(member for member, _ in self._lost))
         return next(one for one in every if one.proposer is proposer)
 
+    def named(self, name: str | None) -> Member:
+        """The member of that name; the first one if it is not there any more."""
+        found = (member for member in self.members if member.name == name)
+        return next(found, self.members[0])
+
     def rest(self, member: Member, asked: Asked, error: Unavailable) -> bool:
         """Leave out one that does not answer, for a while, if another one is there."""
         others = [one for one in self.members if one is not member]

@@ -192,9 +192,11 @@ class Candidates(Connection):
         return int((row or {}).get("n") or 0)
 
     def twin(self, session: int, signature: str, after: int) -> int | None:
-        """A candidate of this session with this signature, recorded after `after`."""
+        """A candidate of this session with this signature, recorded after `after`; not
+        one that never came into the queue."""
         row = self._one(
-            "SELECT id FROM candidates WHERE session=? AND signature=? AND id>?",
+            "SELECT id FROM candidates WHERE session=? AND signature=? AND id>? AND "
+            "state<>'stopped'",
             *(session, signature, after),
         )
         return int(row["id"]) if row else None

@@ -54,6 +54,11 @@ ALTER TABLE reservations ADD COLUMN agent TEXT;
 ALTER TABLE events ADD COLUMN agent TEXT;
 """
 
+# What was answered and is not in the queue yet.
+ANSWERS = """
+ALTER TABLE llm_calls ADD COLUMN answer TEXT;
+"""
+
 SCHEMA = f"""
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE sessions(
@@ -111,6 +116,7 @@ CREATE TABLE events(
 {WAITS}
 {INDEXES}
 {AGENTS}
+{ANSWERS}
 """
 
 # What an older file needs to become the next version.
@@ -127,5 +133,5 @@ ALTER TABLE trials ADD COLUMN sandbox TEXT;
 ALTER TABLE trials ADD COLUMN scoring_cpu REAL;
 ALTER TABLE verdicts ADD COLUMN sandbox TEXT
 """,
-    3: IDEAS + WAITS + INDEXES + AGENTS,
+    3: IDEAS + WAITS + INDEXES + AGENTS + ANSWERS,
 }

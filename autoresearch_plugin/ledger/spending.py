@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoresearch_plugin.ledger.connection import Connection, Row, line
@@ -50,6 +50,22 @@ class Spending(Connection):
     def calls(self, session: int) -> list[Row]:
         """LLM calls of a session."""
         return self._query("SELECT * FROM llm_calls WHERE session=?", session)
+
+    def unused_answers(self, session: int) -> list[Row]:
+        """Calls whose answers were paid for and are not in the queue, oldest first."""
+        return self._query(
+            "SELECT * FROM llm_calls WHERE session=? AND answer IS NOT NULL "
+            "ORDER BY id",
+            session,
+        )
+
+    def answers_used(self, session: int, answers: Sequence[str]) -> None:
+        """Forget answers: what could be used of them is in the queue."""
+        for answer in answers:
+            self._execute(
+                "UPDATE llm_calls SET answer=NULL WHERE session=? AND answer=?",
+                *(session, answer),
+            )
 
     def add_event(
         self, session: int, kind: str, text: str, agent: str | None = None

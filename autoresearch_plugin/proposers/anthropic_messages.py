@@ -18,8 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from autoresearch_plugin import prompt
-from autoresearch_plugin.candidate import Proposal
-from autoresearch_plugin.errors import PatchError, ProposerError, Unavailable
+from autoresearch_plugin.errors import ProposerError, Unavailable
 from autoresearch_plugin.prompt import Repair, Request
 from autoresearch_plugin.proposers.base import (
     KEYS,
@@ -30,7 +29,7 @@ from autoresearch_plugin.proposers.base import (
     Patience,
     SpendingCap,
 )
-from autoresearch_plugin.proposers.checks import check, excerpt
+from autoresearch_plugin.proposers.checks import excerpt, sort
 from autoresearch_plugin.proposers.messages_client import (
     Failure,
     connect,
@@ -46,6 +45,7 @@ TRIES = 6
 FIRST_WAIT = 4.0  # seconds, doubled from try to try
 LONGEST_WAIT = 60.0
 LONGEST_RETRY_AFTER = 600.0  # a provider that asks for more has gone away
+BOOKED, BOOKED_SIZE = 64, 1 << 20  # proposals and characters of an answer
 OVERHEAD_TOKENS = 2_000  # what a provider adds to a prompt that has tools
 
 _GO_ON = "Or go on without a model: --autoresearch-proposer tpe."
@@ -102,24 +102,29 @@ class AnthropicProposer:
             if broken is not None:
                 again = replace(request, repair=broken)
                 mended, _ = self._ask(client, again)
-                answer = replace(mended, refused=answer.refused + mended.refused)
+                answer = replace(
+                    mended,
+                    refused=answer.refused + mended.refused,
+                    booked=answer.booked + mended.booked,
+                )
         return self._patience.watch(answer)
 
     def _ask(self, client: Any, request: Request) -> tuple[Answer, Repair | None]:
         """One answer, and what to say about it if all of it was unusable."""
         message = self._send(client, self._body(request))
+        booked = tuple(filter(None, [_to_be_booked(message)]))
         try:
             raw = _proposals_of(message, request.count)
         except _Unusable as error:
             said = _said(message)
             repair = None if error.final else Repair(said, str(error))
-            return Answer(refused=((excerpt(said), str(error)),)), repair
-        good, bad = _sort(raw, request)
+            return Answer((), ((excerpt(said), str(error)),), booked), repair
+        good, bad = sort(raw, request)
         refused = tuple((excerpt(data), reason) for data, reason in bad)
         if good or not bad:
-            return Answer(good, refused), None
+            return Answer(good, refused, booked), None
         said, reason = json.dumps(bad[0][0], default=str, indent=1), bad[0][1]
-        return Answer(refused=refused), Repair(said, reason)
+        return Answer((), refused, booked), Repair(said, reason)
 
     def _body(self, request: Request) -> dict[str, Any]:
         cached = {"type": "ephemeral"}
@@ -191,6 +196,7 @@ class AnthropicProposer:
         try:
             message = create(client, body)
             call = self._charged(message, worst)
+            call = replace(call, answer=_to_be_booked(message))
             return message
         except Failure as failure:
             usd = worst if failure.maybe_charged else 0.0
@@ -303,23 +309,13 @@ def _proposals_of(message: Any, count: int) -> list[Any]:
     return [block.input for block in used]
 
 
-def _sort(
-    raw: list[Any], request: Request
-) -> tuple[tuple[Proposal, ...], list[tuple[Any, str]]]:
-    """Proposals that may be tried, and the others with the reason."""
-    good: dict[str, Proposal] = {}
-    bad: list[tuple[Any, str]] = []
-    for data in raw:
-        try:
-            proposal = check(data, request)
-        except PatchError as error:
-            bad.append((data, str(error)))
-            continue
-        if proposal.signature in good:
-            bad.append((data, "the same change twice in one answer."))
-        else:
-            good[proposal.signature] = proposal
-    return tuple(good.values()), bad
+def _to_be_booked(message: Any) -> str | None:
+    """The proposals in an answer as JSON; None if it holds none, or too much."""
+    try:
+        text = json.dumps(_proposals_of(message, BOOKED))
+    except (_Unusable, TypeError, ValueError, AttributeError, RecursionError):
+        return None
+    return text if len(text) <= BOOKED_SIZE else None
 
 
 def _said(message: Any) -> str:

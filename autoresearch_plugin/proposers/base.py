@@ -31,7 +31,11 @@ class SpendingCap(Exhausted):
 
 @dataclass(frozen=True)
 class Call:
-    """One request to a provider and its cost; `status` is `ok` or what went wrong."""
+    """One request to a provider and its cost; `status` is `ok` or what went wrong.
+
+    `answer` holds the proposals that were paid for, as a JSON list, until they are in
+    the queue: a process that is killed in between has not paid for nothing.
+    """
 
     proposer: str
     model: str
@@ -42,6 +46,7 @@ class Call:
     usd: float
     seconds: float
     status: str
+    answer: str | None = None
 
 
 class Purse(Protocol):
@@ -58,10 +63,14 @@ class Purse(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one request: proposals that apply, and pairs (excerpt, reason)."""
+    """What came of one request: proposals that apply, and pairs (excerpt, reason).
+
+    `booked` are the answers of its calls, as they were booked with them.
+    """
 
     proposals: tuple[Proposal, ...] = ()
     refused: tuple[tuple[str, str], ...] = ()
+    booked: tuple[str, ...] = ()
 
 
 class Patience:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -44,6 +44,25 @@ def check(data: object, request: Request) -> Proposal:
     same += same_program(identity(request.source, patched), request.tried)
     again = check_repeat(proposal, same, request.head, request.metric)
     return replace(proposal, retest=again, repairs=mends)
+
+
+def sort(
+    raw: Sequence[object], request: Request
+) -> tuple[tuple[Proposal, ...], list[tuple[object, str]]]:
+    """Proposals of one answer that may be tried, and the others with the reason."""
+    good: dict[str, Proposal] = {}
+    bad: list[tuple[object, str]] = []
+    for data in raw:
+        try:
+            proposal = check(data, request)
+        except PatchError as error:
+            bad.append((data, str(error)))
+            continue
+        if proposal.signature in good:
+            bad.append((data, "the same change twice in one answer."))
+        else:
+            good[proposal.signature] = proposal
+    return tuple(good.values()), bad
 
 
 def _patched(proposal: Proposal, source: str) -> str:
