@@ -41,7 +41,9 @@ def _set_mode(path: Path, mode: int) -> None:
 def keep_reserve(root: Path) -> None:
     """Room set aside, so that a full disk does not keep a session from ending well."""
     with contextlib.suppress(OSError):
-        write_new(state_dir(root) / RESERVE, os.urandom(RESERVE_BYTES))
+        path = state_dir(root) / RESERVE
+        write_new(path, os.urandom(RESERVE_BYTES))
+        path.chmod(0o600)
 
 
 def free_reserve(path: Path) -> None:

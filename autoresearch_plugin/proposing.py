@@ -12,7 +12,7 @@ import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from autoresearch_plugin.loop import Research
 
 LOOK_SECONDS = 0.2  # between two looks at the queue
+INSIST_SECONDS = 1.0  # between two tries to tell what happened
 
 
 class ProposerThread(threading.Thread):
@@ -88,14 +89,25 @@ class ProposerThread(threading.Thread):
         # the SystemExit of a library, which would end a thread without a word.
         except BaseException as error:
             words = words_of(error)
-            with contextlib.suppress(LedgerError):  # that may be what broke
-                research.ledger.stop(research.session, f"proposer failed: {words}")
-                self._event("error", f"the proposer failed: {words}")
+            self._insist(lambda: self._fail(words))
         finally:
             self._calls.close()
-            with contextlib.suppress(LedgerError):
-                research.ledger.set_proposing(research.session, "no")
+            self._insist(lambda: research.ledger.set_proposing(research.session, "no"))
             research.ledger.close()
+
+    def _fail(self, words: str) -> None:
+        ledger, session = self.research.ledger, self.research.session
+        ledger.add_event(session, "error", f"the proposer failed: {words}")
+        ledger.stop(session, f"proposer failed: {words}")
+
+    def _insist(self, action: Callable[[], None]) -> None:
+        """Try until it works: the ledger may be what broke, on a disk that is full for
+        a while, and lanes would wait for ever for what is not told."""
+        while True:
+            with contextlib.suppress(LedgerError):
+                return action()
+            if self.quit.wait(INSIST_SECONDS):
+                return None
 
     def stop(self) -> None:
         """End soon; a call under way is left to itself."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import signal
 import struct
 from types import SimpleNamespace as Machine
 
 from autoresearch_plugin.sandbox import kernel
+from autoresearch_plugin.sandbox.quick import signal
 
 ALLOW, ERRNO, KILL = 0x7FFF0000, 0x00050000, 0x80000000
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06

@@ -47,6 +47,14 @@ def cheaters():
     return [Cheater.read(path) for path in found if path != Path(__file__)]
 
 
+@pytest.fixture(autouse=True)
+def _subnormal_numbers():
+    """A run switches them off for its process, and hypothesis misses them in ours."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)
+
+
 @pytest.fixture(scope="session")
 def warm(tmp_path_factory):
     """Words that start a command in a fork of a process that has torch."""

@@ -55,10 +55,10 @@ class Session:
             summary={"tokens_per_step": tokens},
             curve=curve,
         )
-        self.ledger._execute(
-            "UPDATE trials SET started = started - 36 WHERE id=?", trial["id"]
-        )
         self.ledger.finish_trial(trial["id"], result, value, "cpu:0", "340 steps")
+        self.ledger._execute(
+            "UPDATE trials SET started = finished - 36 WHERE id=?", trial["id"]
+        )
 
     def candidate(self, title, *values, state=None, **run):
         """A candidate with runs on the first seeds, judged; its number."""

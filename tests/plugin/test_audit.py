@@ -330,12 +330,16 @@ def test_an_older_ledger_is_brought_up_to_date(project: Project) -> None:
             db.execute(f"ALTER TABLE trials DROP COLUMN {column}")
         for column in ("step_tokens", "changes", "retests", "repairs"):
             db.execute(f"ALTER TABLE candidates DROP COLUMN {column}")
-        for index in ("verdicts_by_candidate", "trials_by_candidate", "events_by_kind"):
+        for (index,) in db.execute(
+            "SELECT name FROM sqlite_master WHERE type='index' AND sql IS NOT NULL AND "
+            "name NOT IN ('candidates_by_source', 'trials_by_head')"
+        ).fetchall():
             db.execute(f"DROP INDEX {index}")
         db.execute("ALTER TABLE verdicts DROP COLUMN sandbox")
         for table in ("candidates", "llm_calls", "reservations", "events"):
             db.execute(f"ALTER TABLE {table} DROP COLUMN agent")
         db.execute("ALTER TABLE candidates DROP COLUMN turn")
+        db.execute("ALTER TABLE llm_calls DROP COLUMN answer")
         db.execute("DROP TABLE audits")
         db.execute("DROP TABLE waits")
         db.execute("ALTER TABLE sessions DROP COLUMN asking")

@@ -284,3 +284,32 @@ def test_an_idea_that_was_never_decided_may_come_again(
     assert [one.title for one in request.tried if one.title != "died"] == tried
     assert bool(row.get("resumed")) == (state == "interrupted")
     assert ("died" in [one.title for one in request.tried]) == (state == "interrupted")
+
+
+FULL_DISK = """
+from autoresearch_plugin import proposing
+from autoresearch_plugin.errors import LedgerError
+from autoresearch_plugin.ledger import Ledger
+
+proposing.INSIST_SECONDS = 0.05
+real, times = Ledger.set_proposing, [2]
+
+def broken(self, session, state, *rest):
+    if state == "no" and times[0]:
+        times[0] -= 1
+        raise LedgerError("the disk is full.")
+    return real(self, session, state, *rest)
+
+Ledger.set_proposing = broken
+"""
+
+
+def test_lanes_learn_that_nobody_proposes_any_more(new_project: Any) -> None:
+    """Also where the disk was full when it was to be told: they would wait for ever."""
+    project = new_project("insisting")
+    (project.path / "conftest.py").write_text(FULL_DISK)
+    script = project.script(burn={"LR": 0.9})
+    project.commit()
+    ran = project.research("-n1", script, timeout=60)
+    assert ran.ret == 0, ran.stdout.str()
+    assert list(project.states().values()) == ["discard"]
