@@ -54,7 +54,13 @@ def add_generated(
             "test": test,
         },
     )
-    name = candidates.file_name(number, proposal.title)
+    _queue(research, number, proposal.title, test)
+    return number
+
+
+def _queue(research: Research, number: int, title: str, test: str) -> None:
+    ledger = research.ledger
+    name = candidates.file_name(number, title)
     ledger.update_candidate(number, file=f"experiments/{name}")
     path = write_generated(research.root, name, test)
     ledger.add_unit(
@@ -63,7 +69,6 @@ def add_generated(
         str(path.relative_to(research.root)),
         candidate=number,
     )
-    return number
 
 
 def _identity(proposal: Proposal, source: str) -> dict[str, str]:
@@ -86,8 +91,11 @@ def write_generated(root: Path, name: str, test: str) -> Path:
 def restore_generated(research: Research) -> None:
     """Leave just the files of queued candidates: a resume needs nothing else.
 
-    What a killed session left behind goes, if it still is what the ledger rendered.
+    What a killed session left behind goes, if it still is what the ledger rendered. A
+    candidate that it had recorded and not queued yet is queued.
     """
+    for row in research.ledger.without_unit(research.session):
+        _queue(research, row["id"], row["title"], row["test"])
     directory = research.root / GENERATED
     stale: set[str] = set()
     for row in research.ledger.candidates():

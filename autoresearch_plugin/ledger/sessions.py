@@ -81,10 +81,11 @@ class Sessions(Connection):
             "units WHERE session=? AND state='queued')",
             session,
         )
-        self._execute(  # killed before its unit was there, or after it was closed
+        self._execute(  # killed after its unit was closed
             "UPDATE candidates SET state='stopped' WHERE session=? AND "
             "kind='generated' AND state IN ('queued', 'running') AND id NOT IN (SELECT "
-            "candidate FROM units WHERE state='queued' AND candidate IS NOT NULL)",
+            "candidate FROM units WHERE state='queued' AND candidate IS NOT NULL) AND "
+            "id IN (SELECT candidate FROM units WHERE candidate IS NOT NULL)",
             session,
         )
 

@@ -29,6 +29,16 @@ class Work(Connection):
             *(session, kind, target, json.dumps(list(nodeids)), candidate, time.time()),
         )
 
+    def without_unit(self, session: int) -> list[Row]:
+        """Generated candidates whose process was killed, or whose disk was full, before
+        they were in the queue."""
+        return self._query(
+            "SELECT id, title, test FROM candidates WHERE session=? AND "
+            "kind='generated' AND state='queued' AND test IS NOT NULL AND id NOT IN "
+            "(SELECT candidate FROM units WHERE candidate IS NOT NULL) ORDER BY id",
+            session,
+        )
+
     def claim_unit(
         self, session: int, lane: str, device: str, only_hand: bool = False
     ) -> Row | None:

@@ -312,7 +312,7 @@ def test_the_better_agent_has_70_percent_by_the_hundredth_candidate(
         Path(folder, "agents.txt").write_text("\n".join([str(latest), *lines]))
 
     assert ran.ret == 0, ran.text
-    assert len(turns) == 100
+    assert len(turns) >= 100  # what became stale is no experiment
     assert latest.count("good") >= 0.7 * bandit.WINDOW
     assert kept["good"] > kept["poor"]
     assert f"exploit: {kept['good']} keeps of " in ran.text

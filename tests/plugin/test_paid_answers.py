@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # the helpers lie beside the tes
 from messages_server import proposal, status
 from test_outages import change, made, served, session
 
+from autoresearch_plugin.candidate import Proposal, edits_json, render_test
 from autoresearch_plugin.ledger import Ledger
 from autoresearch_plugin.proposers import Call
 
@@ -51,6 +52,26 @@ def test_what_was_answered_before_a_kill_is_tried_after_it(broken_off: Any) -> N
     assert broken_off.ledger().unused_answers(ran.row["id"]) == []
     spent = sum(call["usd"] for call in broken_off.ledger().calls(ran.row["id"]))
     assert spent > 0.25
+
+
+def test_what_was_recorded_before_a_kill_is_queued_after_it(broken_off: Any) -> None:
+    """A candidate whose file and unit were not written yet is run under its number."""
+    ledger, row = broken_off.ledger(), broken_off.row
+    done = ledger.candidates(row["id"])[0]
+    keys = ("hypothesis", "category", "proposer", "test")
+    kept = {key: done[key] for key in keys}
+    idea = Proposal.from_data(change(9))
+    test = render_test(idea, "score", "min")
+    edits = {"edits": edits_json(idea.edits), "signature": idea.signature}
+    fields = {**kept, **edits, "title": idea.title, "test": test}
+    number = ledger.add_candidate(row["id"], "generated", fields)
+    with served(proposal(change(7))):
+        ran = session(broken_off, "--autoresearch-experiments=3")
+
+    assert ran.ret == 0, ran.text
+    decided = {row["id"]: (row["title"], row["state"]) for row in ran.rows}
+    assert decided[number] == ("burn 9", "discard")
+    assert len(ran.rows) == 3
 
 
 def test_an_answer_is_forgotten_when_it_is_in_the_queue(new_project: Any) -> None:
