@@ -175,6 +175,9 @@ def test_cheating_on_the_budget(laboratory, three_steps, words, cheater, capfd):
     )
     found = outcome(lambda: laboratory.train(spec))
     expected, _, reason = header["expect"].partition(": ")
+    if expected == "within budget or too late":  # as fast as the machine saves
+        late = found[0] == "timeout-train"
+        expected = "timeout-train" if late else "within budget"
     if expected in ("same checkpoint", "within budget", "gains nothing"):
         assert isinstance(found[0], dict), found
         in_budget(spec, *found)
