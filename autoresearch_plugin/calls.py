@@ -39,7 +39,7 @@ class Calls:
 
     def __init__(self, wake: threading.Event, close: Callable[[], None]) -> None:
         self._wake, self._close = wake, close
-        self._idle: list[queue.SimpleQueue[Asked | None]] = []
+        self._idle: dict[int, list[queue.SimpleQueue[Asked | None]]] = {}
         self._done: queue.SimpleQueue[Asked] = queue.SimpleQueue()
         self._closed = False
         self.under_way: list[Asked] = []
@@ -48,7 +48,8 @@ class Calls:
         """Ask, and come back at once."""
         asked = Asked(proposer, request)
         self.under_way.append(asked)
-        box = self._idle.pop() if self._idle else self._new_thread()
+        idle = self._idle.setdefault(id(proposer), [])
+        box = idle.pop() if idle else self._new_thread()
         box.put(asked)
 
     def finished(self) -> list[Asked]:
@@ -62,8 +63,9 @@ class Calls:
     def close(self) -> None:
         """Free threads end; the others do when they get their answer."""
         self._closed = True
-        while self._idle:
-            self._idle.pop().put(None)
+        for idle in self._idle.values():
+            while idle:
+                idle.pop().put(None)
 
     def _new_thread(self) -> queue.SimpleQueue[Asked | None]:
         box: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
@@ -79,7 +81,7 @@ class Calls:
                 except BaseException as error:  # also the SystemExit of a library
                     asked.error = error
                 asked.ended = time.monotonic()
-                self._idle.append(box)
+                self._idle[id(asked.proposer)].append(box)
                 self._done.put(asked)
                 self._wake.set()
                 if self._closed:

@@ -19,6 +19,7 @@ from autoresearch_plugin.candidate import Edit, apply_edits
 from autoresearch_plugin.errors import InfrastructureError, PatchError
 from autoresearch_plugin.estimate import lines
 from autoresearch_plugin.estimating import estimate_of
+from autoresearch_plugin.generated import restore_generated
 from autoresearch_plugin.lanes import collection_errors
 from autoresearch_plugin.paths import own_directory, report_dir, write_new
 from autoresearch_plugin.proposers import Exhausted
@@ -66,6 +67,8 @@ class DryRunPlugin:
         self._hand = sum(
             "gpu_budget" in getattr(item, "fixturenames", ()) for item in session.items
         )
+        restore_generated(self.state.research)
+        self.state.proposing.take_left_over()
         terminal: Any = session.config.pluginmanager.getplugin("terminalreporter")
         for member in list(self.state.proposing.team.members):
             terminal.write_line(visible(f"  asking {member.title}"))

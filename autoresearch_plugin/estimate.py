@@ -42,7 +42,7 @@ class Estimate:
     @property
     def calls(self) -> int | None:
         """How many calls the cap allows if each costs its most."""
-        if self.call_usd is None:
+        if not self.call_usd:  # no model, or one that costs nothing
             return None
         return int((self.max_usd - self.spent_usd) / self.call_usd + 1e-9)
 

@@ -50,14 +50,16 @@ def leftovers(root: Path, ledger: Ledger) -> Iterator[Leftover]:
     """What can go while no session runs."""
     yield from _halves(state_dir(root))
     sessions = [x for x in ledger.sessions() if x["kind"] == "research"]
-    latest = sessions[-1] if sessions else {}
+    open_ones = [x for x in sessions if x["state"] != "finished"] + sessions[-1:]
+    first = {row["first_head"] for row in open_ones}
+    last = {row["head"] for row in open_ones}
     state = state_dir(root)
     for path in _entries(state / "checkpoints"):
-        if path.name != latest.get("first_head"):
+        if path.name not in first:
             yield Leftover(path, "checkpoints of an earlier session's first baseline")
     for path in _entries(state / "claims"):
         old = time.time() - path.lstat().st_mtime > CLAIMS_AGE
-        if old and path.suffix == ".npy" and path.stem != latest.get("head"):
+        if old and path.suffix == ".npy" and path.stem not in last:
             yield Leftover(path, "claims of an earlier baseline")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Generator
 from dataclasses import asdict
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from autoresearch_plugin.errors import LedgerError
 from autoresearch_plugin.lanes import LANE, collection_errors
 
 if TYPE_CHECKING:
@@ -158,11 +160,20 @@ class ControllerPlugin:
         if device is not None and self._free is not None:
             self._free.insert(0, device)
         if error:
+            self._forget_lane(node, device)
             self._deaths += 1
             if not (self._lanes and self._lanes.lanes.get(node) == "running"):
                 self._died_early(node)
             if self._deaths >= MAX_DEATHS:
                 self.state.stop(f"{self._deaths} workers died")
+
+    def _forget_lane(self, node: Any, device: Device | None) -> None:
+        """Who is dead waits for nothing: nobody needs to fill in for it."""
+        research = self.state.research
+        with contextlib.suppress(LedgerError):
+            research.ledger.set_lane(
+                *(research.session, node.gateway.id, device.id if device else "", None)
+            )
 
     def _died_early(self, node: Any) -> None:
         """No lane of its, so no test of its either, can tell that it died."""
@@ -207,7 +218,6 @@ class ControllerPlugin:
             report.longrepr = f"worker {worker} died while {label}"
             return
         nodeid = unit["current"] or unit["target"]
-        ledger.finish_unit(unit["id"], "died")
         words = f"worker {worker} died on {unit['device']} while running {nodeid}"
         if ledger.take_up_again(unit):  # no word of a candidate runs in a lane
             report.longrepr = f"{words}, which is run again"

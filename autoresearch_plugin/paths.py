@@ -10,6 +10,7 @@ from pathlib import Path
 from autoresearch_plugin.errors import SettingsError
 
 RESERVE = "reserve"
+SCRATCH = "scratch"
 RESERVE_BYTES = 512 * 1024
 
 
@@ -20,7 +21,11 @@ def state_dir(root: Path) -> Path:
     but `scratch` is closed.
     """
     path = own_directory(root / ".autoresearch", alone=True)
-    _set_mode(path, 0o711)
+    if stat.S_IMODE(path.stat().st_mode) != 0o711:
+        for inside in path.iterdir():  # made when the way here was closed
+            if inside.is_dir() and not inside.is_symlink() and inside.name != SCRATCH:
+                _set_mode(inside, 0o700)
+        _set_mode(path, 0o711)
     return path
 
 

@@ -37,7 +37,7 @@ from autoresearch_plugin.proposers import (
     SpendingCap,
     checks,
 )
-from autoresearch_plugin.requesting import next_request
+from autoresearch_plugin.requesting import build_request, next_request
 from autoresearch_plugin.team import Member, Team
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class ProposerThread(threading.Thread):
         """Fill the queue until the session needs no more, or cannot get more."""
         research = self.research
         try:
-            self._take_left_over()
+            self.take_left_over()
             while not self.quit.is_set() and self._open():
                 for asked in self._calls.finished():
                     self._take(asked)
@@ -124,8 +124,8 @@ class ProposerThread(threading.Thread):
         if self._at_end is not None and not self._calls.under_way:
             self._say_the_end(self._at_end)
             return False
-        if self._at_end is None and not self._outage.rests:
-            self._choose()
+        may_ask = self._at_end is None and not self._outage.rests
+        if may_ask and self._choose():
             self._ask_ahead(look)
         if reason := self._outage.look(self.proposer, look, self._tempo()):
             self._event("gave-up", reason)
@@ -192,9 +192,9 @@ class ProposerThread(threading.Thread):
 
     # ------------------------------------------------------------------- who
 
-    def _choose(self) -> None:
-        """Whose turn it is. Who is being asked waits in the ledger's place; one that
-        can be asked by one thread only is not asked twice at once."""
+    def _choose(self) -> bool:
+        """Whose turn it is; whether it is anybody's. Who is being asked waits in the
+        ledger's place; one that can be asked by one thread only is not asked twice."""
         asked = [self.team.member_of(x.proposer) for x in self._calls.under_way]
         names = [member.name for member in asked if member and member.name]
         busy = {
@@ -202,8 +202,10 @@ class ProposerThread(threading.Thread):
             for member in asked
             if member and not getattr(member.proposer, "broad", False)
         }
-        if choice := self.team.turn(names, busy):
+        choice = self.team.turn(names, busy)
+        if choice is not None:
             self.member, self._turn = choice
+        return choice is not None
 
     def _ask(self, request: Request) -> None:
         self._calls.start(self.proposer, request)
@@ -238,7 +240,8 @@ class ProposerThread(threading.Thread):
 
     def _exhausted(self, member: Member, error: Exhausted) -> None:
         """The money set aside for calls under way may come back: try once more then."""
-        if getattr(member.proposer, "broad", False) and not self._alone:
+        broad = getattr(member.proposer, "broad", False)
+        if broad and (self._calls.under_way or not self._alone):
             self._alone = True
             return
         if isinstance(error, SpendingCap):
@@ -288,12 +291,13 @@ class ProposerThread(threading.Thread):
         if not self.quit.is_set():
             self.research.ledger.answers_used(self.research.session, answer.booked)
 
-    def _take_left_over(self) -> None:
+    def take_left_over(self) -> None:
         """Queue what was paid for by a process that was killed before it could."""
         ledger, session = self.research.ledger, self.research.session
         for row in ledger.unused_answers(session):
             member = self.team.named(row["agent"])
-            request = replace(self.request(member), banned=(), mend=None)
+            request = build_request(self.research, member.agent)
+            request = replace(request, banned=(), mend=None)
             new = [x for x in json.loads(row["answer"]) if not self._is_there(x)]
             good, refused = checks.sort(new, request)
             said = tuple((checks.excerpt(data), why) for data, why in refused)
@@ -302,10 +306,12 @@ class ProposerThread(threading.Thread):
     def _is_there(self, data: object) -> bool:
         """Whether it came into the queue just before its process was killed."""
         try:
-            name = Proposal.from_data(data).signature
+            proposal = Proposal.from_data(data)
         except PatchError:
             return False
-        return self.research.ledger.twin(self.research.session, name, 0) is not None
+        ledger, session = self.research.ledger, self.research.session
+        again = proposal.retest is not None
+        return not again and ledger.twin(session, proposal.signature, 0) is not None
 
     def _add(
         self,

@@ -114,9 +114,9 @@ class Candidates(Connection):
             "instr(coalesce(t.seconds, ''), '\"evaluate\"') AS scored "
             "FROM candidates c LEFT JOIN verdicts v ON v.id="
             "(SELECT max(id) FROM verdicts WHERE candidate=c.id) "
-            "LEFT JOIN trials t ON v.id IS NULL AND c.state IN ('crash', 'discard') "
-            "AND t.id=(SELECT max(id) FROM trials WHERE candidate=c.id AND "
-            "state='done') WHERE c.head IS NULL OR c.head IN "
+            "LEFT JOIN trials t ON (c.state='crash' OR (c.state='discard' AND "
+            "(v.id IS NULL OR v.head<>c.head))) AND t.id=(SELECT max(id) FROM trials "
+            "WHERE candidate=c.id AND state='done') WHERE c.head IS NULL OR c.head IN "
             "(SELECT id FROM heads WHERE fingerprint=?) ORDER BY c.id",
             fingerprint,
         )
@@ -175,7 +175,9 @@ class Candidates(Connection):
                     number,
                 )
                 self._execute(
-                    "UPDATE units SET state='stopped' WHERE candidate=?", number
+                    "UPDATE units SET state='stopped' WHERE candidate=? AND "
+                    "state<>'died'",
+                    number,
                 )
 
     def decided_count(self, session: int) -> int:

@@ -57,6 +57,7 @@ class Sessions(Connection):
         )
         self._start_clock(old["id"])
         self._requeue(old["id"])
+        self._execute("DELETE FROM lanes WHERE session=?", old["id"])
         self._execute(
             "UPDATE units SET state='done' WHERE session=? AND kind='hand'", old["id"]
         )

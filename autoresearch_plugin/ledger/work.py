@@ -74,9 +74,10 @@ class Work(Connection):
     def take_up_again(self, unit: Row) -> bool:
         """Whether a generated candidate whose lane died waits for another one now.
 
-        Once: a second death is the candidate's affair.
+        Once: a second death is the candidate's affair. The unit is closed as `died`.
         """
         with self._transaction():
+            self.finish_unit(unit["id"], "died")
             row = self._one(
                 "SELECT count(*) AS n FROM units WHERE candidate=? AND state='died'",
                 unit["candidate"],

@@ -86,3 +86,17 @@ def test_an_error_is_an_outcome() -> None:
 
     assert isinstance(asked.error, SystemExit)
     assert after.answer == Answer()
+
+
+def test_who_is_asked_once_at_a_time_shares_no_thread() -> None:
+    """Not with another one, which is asked in between either."""
+    wake, one, other = threading.Event(), Slow(), Slow()
+    calls = Calls(wake, lambda: None)
+    for slow in (one, other, one, other, one):
+        calls.start(slow, REQUEST)
+        slow.may.release()
+        collect(calls, wake, 1)
+    calls.close()
+
+    assert len(set(one.threads)) == len(set(other.threads)) == 1
+    assert set(one.threads).isdisjoint(other.threads)

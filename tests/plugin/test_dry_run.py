@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,3 +226,10 @@ def test_a_dry_run_of_nothing_is_a_usage_error(new_project: Any) -> None:
 
     assert ran.ret == 4
     assert "so it needs --autoresearch; nothing was run." in ran.stderr.str()
+
+
+def test_a_model_that_costs_nothing_has_an_estimate() -> None:
+    """A gateway of one's own may be free: no cap limits its calls."""
+    free = replace(SIZE, call_usd=0.0)
+    assert free.calls is None
+    assert all(isinstance(line, str) for line in [*lines(free), brief(free)])

@@ -668,3 +668,29 @@ def test_an_older_ledger_gets_its_indexes():
     """A file of version 3 is as fast as a new one once it was opened."""
     assert schema.INDEXES in schema.SCHEMA
     assert schema.INDEXES in schema.MIGRATIONS[3]
+
+
+def test_a_lane_of_before_a_kill_waits_for_nothing(ledger, session):
+    """A resume begins without the lanes of the process that is gone."""
+    ledger.set_lane(session, "gw0", "cpu:0", {"phase": "waits"})
+    ledger.finish_session(session, "interrupted", "killed")
+    row = ledger.session(session)
+    again = ledger.start_session(row["kind"], row["tag"], row["settings"])
+    assert again["id"] == session
+    assert ledger.lanes(session) == []
+
+
+def test_what_is_put_back_is_queued_once(ledger, session):
+    """The unit whose lane died stays closed beside the one that took it up."""
+    number = candidate(ledger, session, state="crash")
+    ledger.add_unit(session, "generated", "experiments/x.py", candidate=number)
+    unit = ledger.claim_unit(session, "gw0", "cpu:0")
+    ledger.update_candidate(number, state="running")
+    assert ledger.take_up_again(unit)
+    ledger.claim_unit(session, "gw1", "cpu:0")
+    ledger.update_candidate(number, state="crash")
+    ledger.put_back([number])
+    assert ledger.unit_counts(session) == {
+        ("generated", "died"): 1,
+        ("generated", "stopped"): 1,
+    }

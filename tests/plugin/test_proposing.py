@@ -13,6 +13,7 @@ import pytest
 from autoresearch_plugin import requesting
 from autoresearch_plugin.idea import Head
 from autoresearch_plugin.ledger import Ledger
+from autoresearch_plugin.proposing import ProposerThread
 from autoresearch_plugin.trial import Estimate
 
 PROGRAM = '''"""Reads the request, proposes once, then nothing any more."""
@@ -313,3 +314,13 @@ def test_lanes_learn_that_nobody_proposes_any_more(new_project: Any) -> None:
     ran = project.research("-n1", script, timeout=60)
     assert ran.ret == 0, ran.stdout.str()
     assert list(project.states().values()) == ["discard"]
+
+
+def test_nobody_is_asked_while_nobody_has_a_turn() -> None:
+    """Where all that may be asked are being asked, the last one is not asked again."""
+    nobody = SimpleNamespace(turn=lambda names, busy: None)
+    thread = SimpleNamespace(
+        team=nobody, _calls=SimpleNamespace(under_way=[]), member="the last one"
+    )
+    assert not ProposerThread._choose(thread)  # type: ignore[arg-type]
+    assert thread.member == "the last one"

@@ -254,3 +254,20 @@ def test_a_search_is_not_asked_to_mend(crowd: NewCrowd) -> None:
     mend = requesting.next_request(held, "command").mend
     assert mend is not None
     assert mend.number == number
+
+
+def test_words_of_scoring_stay_away_on_a_second_baseline_too(crowd: NewCrowd) -> None:
+    """A winner that crashes while it is scored again has a verdict of before."""
+    held = crowd()
+    words = "RuntimeError: the validation text says LEAK"
+    number = crowded.add(held, lr(0.7), state="crash", reason=words)
+    held.ledger._execute(
+        "UPDATE trials SET summary=?, outcome='assert' WHERE candidate=?",
+        *(json.dumps({"num_steps": 3}), number),
+    )
+    held.ledger.add_verdict(number, "another head", "keep", {"effect": -0.1})
+    request = requesting.build_request(held)
+
+    assert "LEAK" not in prompt.tail(request)
+    assert "LEAK" not in json.dumps(prompt.to_data(request))
+    assert request.tried[-1].reason.endswith("(while it was scored)")
