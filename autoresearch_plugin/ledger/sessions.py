@@ -82,11 +82,12 @@ class Sessions(Connection):
             "units WHERE session=? AND state='queued')",
             session,
         )
-        self._execute(  # killed after its unit was closed
+        self._execute(  # killed after its unit was closed; without one see `without_unit`
             "UPDATE candidates SET state='stopped' WHERE session=? AND "
             "kind='generated' AND state IN ('queued', 'running') AND id NOT IN (SELECT "
             "candidate FROM units WHERE state='queued' AND candidate IS NOT NULL) AND "
-            "id IN (SELECT candidate FROM units WHERE candidate IS NOT NULL)",
+            "(test IS NULL OR id IN (SELECT candidate FROM units WHERE candidate IS "
+            "NOT NULL))",
             session,
         )
 
