@@ -82,7 +82,7 @@ class Sessions(Connection):
             "units WHERE session=? AND state='queued')",
             session,
         )
-        self._execute(  # killed after its unit was closed; without one see `without_unit`
+        self._execute(  # killed after its unit was closed; see `without_unit` as well
             "UPDATE candidates SET state='stopped' WHERE session=? AND "
             "kind='generated' AND state IN ('queued', 'running') AND id NOT IN (SELECT "
             "candidate FROM units WHERE state='queued' AND candidate IS NOT NULL) AND "
