@@ -124,10 +124,11 @@ class ProposerThread(threading.Thread):
         if self._at_end is not None and not self._calls.under_way:
             self._say_the_end(self._at_end)
             return False
+        tempo = self._tempo()
         may_ask = self._at_end is None and not self._outage.rests
         if may_ask and self._choose():
-            self._ask_ahead(look)
-        if reason := self._outage.look(self.proposer, look, self._tempo()):
+            self._ask_ahead(look, tempo)
+        if reason := self._outage.look(self.proposer, look, tempo):
             self._event("gave-up", reason)
             return False
         return True
@@ -152,11 +153,10 @@ class ProposerThread(threading.Thread):
             room=room,
         )
 
-    def _ask_ahead(self, look: Look) -> None:
+    def _ask_ahead(self, look: Look, tempo: ahead.Tempo) -> None:
         """Start as many calls as bring the queue to its depth."""
         if self._alone and self._calls.under_way:
             return
-        tempo = self._tempo()
         missing = ahead.depth(self._lanes, tempo) - look.queued - look.asked
         if look.room is not None:
             missing = min(missing, look.room - look.asked)
