@@ -7,12 +7,13 @@ candidate was chosen for its luck with those of its parent's bank.
 
 from __future__ import annotations
 
+import functools
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from autoresearch_plugin import comparing
+from autoresearch_plugin import comparable, comparing
 from autoresearch_plugin.audit import RUNS_MAX, RUNS_MIN, SHARE, Audit, compare
 from autoresearch_plugin.errors import InfrastructureError
 from autoresearch_plugin.judge import Verdict
@@ -56,6 +57,8 @@ def plan(research: Research, runs: int | None = None) -> Plan | str:
         return "nothing was kept"
     if not research.profile.hidden:
         return "not audited: the training command has no hidden split"
+    if research.ledger.is_audited_elsewhere(research.session, _fits(research)):
+        return "not audited here: another device does it, which is not as fast"
     first, last = research.head_of(session["first_head"]), research.head()
     sealed = [] if research.paired else _sealed(research, first)
     count = runs or _affordable(research, len(sealed))
@@ -71,10 +74,18 @@ def plan(research: Research, runs: int | None = None) -> Plan | str:
 
 
 def _sealed(research: Research, first: Head) -> list[int]:
-    """Seeds of calibration runs whose checkpoints are there."""
+    """Seeds of calibration runs whose checkpoints are there, made where we make ours:
+    both ends get the same number of steps in their time."""
+    fits = _fits(research)
     rows = research.ledger.own_head_trials(first.id)
-    seeds = [row["seed"] for row in rows]
+    seeds = [row["seed"] for row in rows if fits(row["device"])]
     return [s for s in seeds if checkpoint(research.root, first.id, s).is_file()]
+
+
+def _fits(research: Research) -> Callable[[str], bool]:
+    """Whether runs on another device can be compared with ours."""
+    devices = comparable.Devices(research)
+    return functools.partial(devices.are_equal, devices.own)
 
 
 def _affordable(research: Research, sealed: int) -> int:
@@ -99,7 +110,9 @@ def step(research: Research, todo: Plan) -> bool:
     Raises:
         InfrastructureError: a run or a scoring failed.
     """
-    row = research.ledger.claim_audit(research.session, todo.items)
+    row = research.ledger.claim_audit(
+        research.session, todo.items, research.device.id, _fits(research)
+    )
     if row is None:
         return False
     head = todo.last if row["head"] == todo.last.id else todo.first

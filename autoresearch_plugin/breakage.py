@@ -47,9 +47,8 @@ def try_again(
     Raises:
         InfrastructureError: it is suspended again and again.
     """
-    since = research.ledger.session(research.session)["started"]
     which = (head.id, row["candidate"], row["seed_index"])
-    broken = research.ledger.broken_runs(*which, since)
+    broken = research.ledger.broken_runs(*which, research.session)
     why = f"{result.outcome}, {result.message}"
     if result.outcome is Outcome.SUSPENDED and broken > SUSPENSIONS:
         raise InfrastructureError(
@@ -137,8 +136,10 @@ def is_gone(research: Research) -> bool:
 def _probe(research: Research, head: Head) -> TrialResult | None:
     """One more run of the baseline; None if another lane makes one."""
     ledger = research.ledger
-    known = len(ledger.head_trials(head.id)) + ledger.running_head_trials(head.id)
-    row = ledger.claim_head_trial(research.session, head.id, known + 1)
+    known = [*ledger.head_trials(head.id), *ledger.running_head_trials(head.id)]
+    row = ledger.claim_head_trial(
+        research.session, head.id, len(known) + 1, research.device.id
+    )
     if row is None:
         return None
     label = f"baseline {head.short}, run {row['seed_index'] + 1}"

@@ -7,7 +7,7 @@ import statistics
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from autoresearch_plugin import judge
+from autoresearch_plugin import comparable, judge
 
 if TYPE_CHECKING:
     from autoresearch_plugin.idea import Head
@@ -44,13 +44,24 @@ def verdict_with(
 def question(measuring: Measuring, number: int, head: Head) -> judge.Question:
     """What the rule is asked about a candidate on one head."""
     ledger, sign = measuring.ledger, measuring.profile.sign
+    devices = comparable.Devices(measuring)
     mine = ledger.good_trials(number, head.id)
-    base = ledger.head_trials(head.id)
+    base = comparable.met_by(measuring, head, devices, devices.own)
+    heads = {head.id: base}
+    for row in mine:
+        name = head.id + devices.group(row["device"])
+        if name not in heads:
+            heads[name] = comparable.met_by(measuring, head, devices, row["device"])
     evidence = ledger.kept_evidence(measuring.session, but=number)
     kept = [judge.Verdict.from_data(one) for one in evidence]
     return judge.Question(
-        candidate=tuple(_run_of(row, sign) for row in mine),
-        heads={head.id: tuple(_run_of(row, sign) for row in base)},
+        candidate=tuple(
+            _run_of(row, sign, head.id + devices.group(row["device"])) for row in mine
+        ),
+        heads={
+            name: tuple(_run_of(row, sign, name) for row in rows)
+            for name, rows in heads.items()
+        },
         unpaired=unpaired_noise(measuring, head),
         paired=_noise_of_pairs(measuring, head, mine, base),
         added_lines=ledger.candidate(number)["added_lines"] or 0,
@@ -65,9 +76,11 @@ def question(measuring: Measuring, number: int, head: Head) -> judge.Question:
 def unpaired_noise(measuring: Measuring, head: Head) -> judge.Noise:
     """Spread of one run, pooled over everything run under this fingerprint."""
     prior = judge.Prior(measuring.profile.noise_unpaired, measuring.profile.noise_df)
-    groups: dict[tuple[str, int | None], list[float]] = {}
+    devices = comparable.Devices(measuring)
+    groups: dict[tuple[str, int | None, str], list[float]] = {}
     for row in measuring.ledger.fingerprint_values(measuring.fingerprint):
-        groups.setdefault((row["head"], row["candidate"]), []).append(row["value"])
+        key = (row["head"], row["candidate"], devices.group(row["device"]))
+        groups.setdefault(key, []).append(row["value"])
     return judge.pooled_noise(groups.values(), _level(measuring, head), prior)
 
 
@@ -137,8 +150,8 @@ def _groups(measuring: Measuring) -> dict[tuple[str, int | None], list[Row]]:
     return groups
 
 
-def _run_of(row: Row, sign: float) -> judge.Run:
-    return judge.Run(sign * row["value"], row["seed"], row["head"], _tokens(row))
+def _run_of(row: Row, sign: float, head: str) -> judge.Run:
+    return judge.Run(sign * row["value"], row["seed"], head, _tokens(row))
 
 
 def _tokens(row: Row) -> float | None:

@@ -254,10 +254,11 @@ class LanePlugin:
             research.idle("the last runs of other lanes")
         if research.settings.audit == "never":
             return
-        todo = auditing.plan(research)
-        while isinstance(todo, auditing.Plan) and not auditing.is_done(research, todo):
+        while isinstance(todo := auditing.plan(research), auditing.Plan):
             if ledger.stopping(research.session):
                 return
+            if auditing.is_done(research, todo):
+                break
             if not auditing.step(research, todo):
                 research.idle("the audit's runs in other lanes")
         auditing.conclude(research)

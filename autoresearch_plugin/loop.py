@@ -11,10 +11,10 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from autoresearch_plugin import breakage, comparing, fairness, judge, patch
+from autoresearch_plugin import breakage, comparable, comparing, fairness, judge, patch
 from autoresearch_plugin import candidate as candidates
 from autoresearch_plugin.audit import RUNS_MAX
 from autoresearch_plugin.errors import (
@@ -47,12 +47,17 @@ HEAD_TOP_MAX = 6  # ... up to this many (judge.md: keeps an unlucky head from st
 class Research(Measuring):
     """One process' hold of a session, with the right to decide."""
 
+    _told_tempo: bool = field(default=False, init=False)
+
     # -------------------------------------------------------------------- facts
 
     def baseline(self, head: Head) -> Estimate:
-        """The baseline's metric over its runs so far."""
+        """The baseline's metric over its runs so far, as this lane's candidates meet
+        it."""
+        devices = comparable.Devices(self)
+        base = comparable.met_by(self, head, devices, devices.own)
         return Estimate.of(
-            [row["value"] for row in self.ledger.head_trials(head.id)],
+            [row["value"] for row in base],
             sd=comparing.unpaired_noise(self, head).sigma,
         )
 
@@ -70,34 +75,23 @@ class Research(Measuring):
         `late` says that lanes have nothing better to do: then it gets at once the runs
         that it would get in time.
         """
-        head = self.head()
-        have = len(self.ledger.head_trials(head.id))
-        wanted = HEAD_TOP_MAX if late else self._wanted(head, have)
-        if have + self.ledger.running_head_trials(head.id) >= wanted:
+        head, devices = self.head(), comparable.Devices(self)
+        have = len(comparable.head_runs(self, head, devices))
+        running = comparable.running(self, head, devices)
+        screened = round(self.ledger.screened_count(head.id) * devices.share)
+        wanted = HEAD_TOP_MAX if late else _wanted(have, running, screened)
+        if have + running >= wanted:
             return False  # looked at often by lanes that wait: not worth a lock
-        row = self.ledger.claim_head_trial(self.session, head.id, wanted)
+        row = comparable.claim_head_run(self, head, wanted)
         if row is None:
             return False
         self._head_trial(head, row)
         return True
 
-    def _wanted(self, head: Head, measured: int) -> int:
-        """Runs this head should have: one to screen, more once it is screened against.
-
-        Losers can be dropped from the first run on, so candidates start early; lanes
-        that would idle meanwhile calibrate.
-        """
-        screened = self.ledger.screened_count(head.id)
-        if measured == 0 and self.ledger.running_head_trials(head.id):
-            return judge.HEAD_MIN
-        if screened == 0:
-            return 1
-        return min(HEAD_TOP_MAX, judge.HEAD_MIN + screened // HEAD_TOP_EVERY)
-
     def ensure_head(self, head: Head, wanted: int) -> None:
         """Wait until `head` has `wanted` runs, running those nobody else runs."""
-        while len(self.ledger.head_trials(head.id)) < wanted:
-            row = self.ledger.claim_head_trial(self.session, head.id, wanted)
+        while len(comparable.head_runs(self, head)) < wanted:
+            row = comparable.claim_head_run(self, head, wanted)
             if row is None:
                 self.pause("the baseline, which another process measures")
             else:
@@ -117,6 +111,7 @@ class Research(Measuring):
         )
         if result.ok:
             self.tell(f"{label}: {self.value_text(result)}")
+            self._tell_tempo()
             return
         if result.outcome is Outcome.WAITED:
             self.tell(f"{label}: {result.message}; not counted, trying once more")
@@ -132,6 +127,13 @@ class Research(Measuring):
             f"{': ' if result.message else ''}{result.message}. No idea is to blame; "
             f"try the training by hand first.{last_words(result)}"
         )
+
+    def _tell_tempo(self) -> None:
+        """Say once that this lane's device is not as fast as the others."""
+        words = comparable.Devices(self).words
+        if words and not self._told_tempo:
+            self._told_tempo = True
+            self.tell(words)
 
     def _to_be_audited(self, head: Head, row: Row) -> Path | None:
         """Where the checkpoint of a first baseline's run goes: the audit scores it."""
@@ -357,7 +359,9 @@ class Research(Measuring):
         while True:
             self.check_time()
             done = len(self.ledger.good_trials(number, head.id))
-            row = self.ledger.start_trial(self.session, head.id, number, done)
+            row = self.ledger.start_trial(
+                self.session, head.id, number, done, self.device.id
+            )
             label = f"#{number:03d} run {done + 1} of at most {self.settings.max_runs}"
             watch = self._watch(number, head, row)
             foreseen: list[judge.Verdict] = []
@@ -416,7 +420,8 @@ class Research(Measuring):
     def _overspent(self, number: int, head: Head) -> str | None:
         """Whether a candidate that would be kept has computed more than it may."""
         mine = self.ledger.good_trials(number, head.id)
-        base = self.ledger.head_trials(head.id)
+        devices = comparable.Devices(self)
+        base = comparable.met_by(self, head, devices, devices.own)
         if self.profile.charged and self.paired:
             ratio = self.ledger.candidate(number)["ratio"] or 1.0
             return fairness.overspent(mine, base, ratio)
@@ -439,9 +444,9 @@ class Research(Measuring):
         self, number: int, head: Head, done: int, verdict: judge.Verdict
     ) -> judge.Verdict:
         """Give the head the runs that the next comparison needs, and ask again."""
-        before = len(self.ledger.head_trials(head.id))
+        before = len(comparable.head_runs(self, head))
         self.ensure_head(head, max(judge.HEAD_MIN, done + 1 if self.paired else 0))
-        grown = len(self.ledger.head_trials(head.id)) > before
+        grown = len(comparable.head_runs(self, head)) > before
         return comparing.verdict(self, number, head) if grown else verdict
 
     def _crash(
@@ -497,6 +502,19 @@ class Research(Measuring):
         """Let other lanes move the head."""
         if self.moves_head:
             self.ledger.release_lease(KEEP_LEASE)
+
+
+def _wanted(measured: int, running: int, screened: int) -> int:
+    """Runs a head should have: one to screen, more once it is screened against.
+
+    Losers can be dropped from the first run on, so candidates start early; lanes that
+    would idle meanwhile calibrate.
+    """
+    if measured == 0 and running:
+        return judge.HEAD_MIN
+    if screened == 0:
+        return 1
+    return min(HEAD_TOP_MAX, judge.HEAD_MIN + screened // HEAD_TOP_EVERY)
 
 
 def _is_untrusted(sandbox: str | None) -> bool:

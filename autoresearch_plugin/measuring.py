@@ -264,7 +264,7 @@ class Measuring:
             sandbox=self.sandbox,
         )
         if changed:
-            self.ledger.retire_head_trials(head.id, but=row["id"])
+            self.ledger.retire_head_trials(head.id, self.device.id, but=row["id"])
         return result
 
     def _step_tokens(self, head: Head, candidate: int | None) -> float | None:
@@ -280,10 +280,16 @@ class Measuring:
         """Why a baseline run is to be repeated: the machine was not steady."""
         if not result.ok:
             return None
-        if len(self.ledger.waited_trials(head.id)) >= steadiness.PATIENCE:
+        waited = self.ledger.waited_trials(head.id)
+        if sum(x["device"] == self.device.id for x in waited) >= steadiness.PATIENCE:
             return None  # this machine is never steady, and its noise is measured
-        others = [x["summary"] for x in self.ledger.own_head_trials(head.id)]
+        others = [x["summary"] for x in self._here(head)]
         return steadiness.disturbance(result.summary, others, self.budget.amount)
+
+    def _here(self, head: Head) -> list[Row]:
+        """A baseline's own runs on this device: another one may be faster."""
+        rows = self.ledger.own_head_trials(head.id)
+        return [row for row in rows if row["device"] == self.device.id]
 
     def _drift(self, row: Row, result: TrialResult) -> str:
         """A mark on a candidate's run whose device was not as fast as before."""
@@ -298,11 +304,11 @@ class Measuring:
         the others, and just as it was the first time."""
         if not result.ok:
             return False
-        others = [x["summary"] for x in self.ledger.own_head_trials(head.id)]
+        others = [x["summary"] for x in self._here(head)]
         before = [
             x["summary"]
             for x in self.ledger.waited_trials(head.id)
-            if x["seed_index"] == row["seed_index"]
+            if (x["seed_index"], x["device"]) == (row["seed_index"], self.device.id)
         ]
         return steadiness.is_off(result.summary, others) and any(
             not steadiness.is_off(result.summary, [x]) for x in before

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from autoresearch_plugin import comparing, early, judge
+from autoresearch_plugin import comparable, comparing, early, judge
 
 if TYPE_CHECKING:
     from autoresearch_plugin.idea import Head
@@ -87,7 +87,10 @@ class Midway:
         wide = self._may_cross(tokens)
         means, pairs = experience(self.measuring)
         found: list[early.Forecast | None] = []
-        base = _middle(self.measuring.ledger.head_trials(self.head.id))
+        devices = comparable.Devices(self.measuring)
+        base = _middle(
+            comparable.met_by(self.measuring, self.head, devices, devices.own)
+        )
         if base is not None:
             sign = self.measuring.profile.sign
             gap = interim - sign * base[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from autoresearch_plugin.ledger.connection import Connection, Row
@@ -13,25 +13,53 @@ from autoresearch_plugin.ledger.processes import is_alive, this_process
 class Audits(Connection):
     """Rows of audits: one for each baseline and seed."""
 
-    def claim_audit(self, session: int, items: Sequence[tuple[str, int]]) -> Row | None:
-        """The first of these (head, seed) that nobody has or makes, now ours."""
+    def claim_audit(
+        self,
+        session: int,
+        items: Sequence[tuple[str, int]],
+        device: str = "",
+        fits: Callable[[str], bool] = lambda device: True,
+    ) -> Row | None:
+        """The first of these (head, seed) that nobody has or makes, now ours.
+
+        `fits` says whether what another device scored can be compared with ours. What
+        cannot is made again, unless who made it is still at it: then there is none.
+        """
         with self._transaction():
+            if self.is_audited_elsewhere(session, fits):
+                return None
+            self._drop_misfits(session, fits)
             taken = {
                 (row["head"], row["seed"])
-                for row in self._query(
-                    "SELECT * FROM audits WHERE session=? AND state<>'lost'", session
-                )
+                for row in self._audit_rows(session)
                 if row["state"] == "done" or is_alive(row["owner"])
             }
             free = next((item for item in items if item not in taken), None)
             if free is None:
                 return None
             number = self._execute(
-                "INSERT INTO audits(session, head, seed, state, owner, started) "
-                "VALUES(?, ?, ?, 'running', ?, ?)",
-                *(session, *free, this_process(), time.time()),
+                "INSERT INTO audits(session, head, seed, state, owner, device, "
+                "started) VALUES(?, ?, ?, 'running', ?, ?, ?)",
+                *(session, *free, this_process(), device, time.time()),
             )
             return self._one("SELECT * FROM audits WHERE id=?", number)
+
+    def is_audited_elsewhere(self, session: int, fits: Callable[[str], bool]) -> bool:
+        """Whether a living process makes the audit on a device that does not fit."""
+        return any(is_alive(row["owner"]) for row in self._misfits(session, fits))
+
+    def _drop_misfits(self, session: int, fits: Callable[[str], bool]) -> None:
+        for row in self._misfits(session, fits):
+            self.drop_audit(row["id"])
+
+    def _misfits(self, session: int, fits: Callable[[str], bool]) -> list[Row]:
+        rows = self._audit_rows(session)
+        return [row for row in rows if row["device"] and not fits(row["device"])]
+
+    def _audit_rows(self, session: int) -> list[Row]:
+        return self._query(
+            "SELECT * FROM audits WHERE session=? AND state<>'lost'", session
+        )
 
     def finish_audit(
         self, audit: int, value: float, summary: Mapping[str, Any], trained: bool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 4
+VERSION = 5
 
 AUDITS = """
 CREATE TABLE audits(
@@ -52,6 +52,11 @@ ALTER TABLE candidates ADD COLUMN turn TEXT;
 ALTER TABLE llm_calls ADD COLUMN agent TEXT;
 ALTER TABLE reservations ADD COLUMN agent TEXT;
 ALTER TABLE events ADD COLUMN agent TEXT;
+"""
+
+# Where a score of the audit was made.
+PLACES = """
+ALTER TABLE audits ADD COLUMN device TEXT;
 """
 
 # What was answered and is not in the queue yet.
@@ -117,6 +122,7 @@ CREATE TABLE events(
 {INDEXES}
 {AGENTS}
 {ANSWERS}
+{PLACES}
 """
 
 # What an older file needs to become the next version.
@@ -134,4 +140,5 @@ ALTER TABLE trials ADD COLUMN scoring_cpu REAL;
 ALTER TABLE verdicts ADD COLUMN sandbox TEXT
 """,
     3: IDEAS + WAITS + INDEXES + AGENTS + ANSWERS,
+    4: PLACES,
 }

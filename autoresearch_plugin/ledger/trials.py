@@ -38,7 +38,9 @@ class Trials(Sessions):
         text = f"{row['value'] if row else ''}:{head}:{index}"
         return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16) % 2**31
 
-    def claim_head_trial(self, session: int, head: str, wanted: int) -> Row | None:
+    def claim_head_trial(
+        self, session: int, head: str, wanted: int, device: str = ""
+    ) -> Row | None:
         """A baseline run that is still missing, now ours; None when none is."""
         with self._transaction():
             self._forget_dead_trials(head)
@@ -54,21 +56,23 @@ class Trials(Sessions):
             free = [index for index in range(missing) if index not in taken]
             if not free:
                 return None
-            return self._start_trial(session, head, None, free[0])
+            return self._start_trial(session, head, None, free[0], device)
 
-    def start_trial(self, session: int, head: str, candidate: int, index: int) -> Row:
+    def start_trial(
+        self, session: int, head: str, candidate: int, index: int, device: str = ""
+    ) -> Row:
         """Record that we run `candidate` on seed `index` of `head`'s bank."""
         with self._transaction():
-            return self._start_trial(session, head, candidate, index)
+            return self._start_trial(session, head, candidate, index, device)
 
     def _start_trial(
-        self, session: int, head: str, candidate: int | None, index: int
+        self, session: int, head: str, candidate: int | None, index: int, device: str
     ) -> Row:
         trial = self._execute(
             "INSERT INTO trials(session, head, candidate, seed_index, seed, state, "
-            "owner, started) VALUES(?, ?, ?, ?, ?, 'running', ?, ?)",
+            "owner, device, started) VALUES(?, ?, ?, ?, ?, 'running', ?, ?, ?)",
             *(session, head, candidate, index, self.seed(head, index)),
-            *(this_process(), time.time()),
+            *(this_process(), device, time.time()),
         )
         self._began[trial] = time.monotonic()
         row = self._one("SELECT * FROM trials WHERE id=?", trial)
@@ -130,13 +134,14 @@ class Trials(Sessions):
         """Runs of a baseline that the machine disturbed: they do not count."""
         return self._trials("head=? AND candidate IS NULL AND outcome='waited'", head)
 
-    def retire_head_trials(self, head: str, but: int = 0) -> None:
-        """The machine is another one than it was: a baseline's runs count no more,
+    def retire_head_trials(self, head: str, device: str, but: int = 0) -> None:
+        """A device is another one than it was: a baseline's runs on it count no more,
         except the trial `but`."""
         self._execute(
             "UPDATE trials SET outcome='waited', message='the machine has changed' "
-            "WHERE head=? AND candidate IS NULL AND outcome='ok' AND id<>?",
-            *(head, but),
+            "WHERE head=? AND candidate IS NULL AND outcome='ok' AND device=? AND "
+            "id<>?",
+            *(head, device, but),
         )
 
     def _inherited(self, head: str) -> list[Row]:
@@ -175,25 +180,34 @@ class Trials(Sessions):
         self._execute("UPDATE trials SET state='lost' WHERE id=?", trial)
 
     def broken_runs(
-        self, head: str, candidate: int | None, index: int, since: float
+        self, head: str, candidate: int | None, index: int, session: int
     ) -> int:
-        """How often since then the run on seed `index` gave no number and no verdict
-        came of it."""
+        """How often in this session the run on seed `index` gave no number and no
+        verdict came of it."""
         rows = self._trials(
             "head=? AND candidate IS ? AND seed_index=? AND state='done' AND "
-            "outcome NOT IN ('ok', 'waited') AND started>=?",
-            *(head, candidate, index, since),
+            "outcome NOT IN ('ok', 'waited') AND session=?",
+            *(head, candidate, index, session),
         )
         return len(rows)
 
-    def running_head_trials(self, head: str) -> int:
-        """How many baseline runs of `head` are under way in a living process."""
+    def running_head_trials(self, head: str) -> list[str]:
+        """The devices on which a living process runs `head` as a baseline."""
         rows = self._query(
-            "SELECT owner FROM trials WHERE head=? AND candidate IS NULL AND "
+            "SELECT owner, device FROM trials WHERE head=? AND candidate IS NULL AND "
             "state='running'",
             head,
         )
-        return sum(is_alive(row["owner"]) for row in rows)
+        return [row["device"] for row in rows if is_alive(row["owner"])]
+
+    def baseline_steps(self, fingerprint: str) -> list[Row]:
+        """Head, device and number of steps of all good runs of baselines."""
+        return self._query(
+            "SELECT head, device, json_extract(summary, '$.num_steps') AS steps "
+            "FROM trials WHERE outcome='ok' AND candidate IS NULL AND steps>0 AND "
+            "head IN (SELECT id FROM heads WHERE fingerprint=?)",
+            fingerprint,
+        )
 
     def session_trials(self, session: int) -> list[Row]:
         """All finished runs of a session."""
@@ -221,10 +235,10 @@ class Trials(Sessions):
         return [_read(row, ("summary",), ("interim",)) for row in rows]
 
     def fingerprint_values(self, fingerprint: str) -> list[Row]:
-        """`fingerprint_trials` with no more than head, candidate and value."""
+        """`fingerprint_trials` with no more than what was run where, and its value."""
         return self._query(
-            "SELECT head, candidate, value FROM trials WHERE outcome='ok' AND head IN "
-            "(SELECT id FROM heads WHERE fingerprint=?) ORDER BY id",
+            "SELECT head, candidate, device, value FROM trials WHERE outcome='ok' AND "
+            "head IN (SELECT id FROM heads WHERE fingerprint=?) ORDER BY id",
             fingerprint,
         )
 

@@ -159,7 +159,7 @@ def _trial(
     ledger: Ledger, session: int, candidate: int | None, outcome: str, value: Any
 ) -> None:
     index = 0 if candidate else len(ledger.own_head_trials("h"))
-    row = ledger._start_trial(session, "h", candidate, index)
+    row = ledger._start_trial(session, "h", candidate, index, "cpu:0")
     result = TrialResult(
         Outcome(outcome),
         "" if value else "RuntimeError: boom",

@@ -79,6 +79,6 @@ def test_a_changed_machine_retires_what_was_measured(project: Project) -> None:
     head = ledger.session(1)["first_head"]
     before = len(ledger.own_head_trials(head))
     assert before
-    ledger.retire_head_trials(head)
+    ledger.retire_head_trials(head, "cpu:0")
     assert ledger.own_head_trials(head) == []
     assert len(ledger.waited_trials(head)) == before

@@ -114,6 +114,9 @@ class Run:
     def spent(self):
         """Whether the budget is used up."""
         budget = self.spec["budget"]
+        if self.options.paces:
+            gpu = int(os.environ["HIP_VISIBLE_DEVICES"])
+            return self.steps >= int(self.options.paces.split(",")[gpu])
         if budget["unit"] == "seconds":
             return time.monotonic() - self.began >= budget["amount"]
         return self.steps >= budget["amount"]
@@ -458,6 +461,7 @@ def options(arguments=None):
     parser.add_argument("--noise", default=0.004, type=float)
     parser.add_argument("--unit", default="steps", choices=["steps", "seconds"])
     parser.add_argument("--amount", default=10, type=float)
+    parser.add_argument("--paces", help="steps of a run on the first GPU, the second")
     parser.add_argument("--limit", default=30.0, type=float)
     parser.add_argument("--describe", default="{}", help="other words, as JSON")
     return parser.parse_args(arguments)
