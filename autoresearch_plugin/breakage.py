@@ -45,12 +45,14 @@ def try_again(
     idea blamed.
 
     Raises:
-        InfrastructureError: it is suspended again and again.
+        InfrastructureError: it is suspended again and again, and so is the baseline.
     """
     which = (head.id, row["candidate"], row["seed_index"])
     broken = research.ledger.broken_runs(*which, research.session)
     why = f"{result.outcome}, {result.message}"
     if result.outcome is Outcome.SUSPENDED and broken > SUSPENSIONS:
+        if row["candidate"] is not None and _runs(research, head):
+            return False  # at a weak level it may reach the process that watches it
         raise InfrastructureError(
             f"{label} was interrupted {broken} times, the last time because "
             f"{result.message}. Nothing is lost; keep the machine awake (for "
@@ -131,6 +133,13 @@ def is_gone(research: Research) -> bool:
         return True
     known = {part.uuid for gpu in gpus for part in gpu.usable}
     return device.visible not in known
+
+
+def _runs(research: Research, head: Head) -> bool:
+    """Whether the baseline runs to its end now."""
+    research.tell("seeing whether the baseline runs")
+    probe = _probe(research, head)
+    return probe is not None and probe.ok
 
 
 def _probe(research: Research, head: Head) -> TrialResult | None:

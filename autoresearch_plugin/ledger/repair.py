@@ -17,17 +17,24 @@ from autoresearch_plugin.ledger.connection import DAMAGED, primary_code
 def mend(path: Path) -> str | None:
     """Look the whole file over; what was done about damage, in words, or None.
 
-    Only for who knows that nobody else has it open. What SQLite says of other things
-    than damage is left to who opens the file next.
+    What SQLite says of other things than damage is left to who opens the file next.
 
     Raises:
-        LedgerError: rows cannot be read. The file stays as it is, beside its copy.
+        LedgerError: rows cannot be read, or another process has it open and would go on
+            writing into the old file. The file stays as it is.
     """
     if path.is_symlink() or not path.is_file() or not path.stat().st_size:
         return None
     damage = _damage(path)
     if damage is None:
         return None
+    if _is_open_elsewhere(path):
+        raise LedgerError(
+            f"the ledger {path} is damaged ({damage}), and another process has it "
+            "open: a plain pytest run of a candidate, or an SQLite shell. Nothing was "
+            "changed; end it and start the same command again, which mends the ledger "
+            "if it can."
+        )
     try:
         copy = _copied(path)
         unread = _rebuilt(path)
@@ -57,6 +64,17 @@ def _damage(path: Path) -> str | None:
     except sqlite3.DatabaseError as error:
         return str(error) if primary_code(error) in DAMAGED else None
     return None if found == "ok" else " ".join(found.split())
+
+
+def _is_open_elsewhere(path: Path) -> bool:
+    """Whether another connection is there: each holds a shared lock on the file."""
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=0)) as db:
+            db.execute("PRAGMA locking_mode=EXCLUSIVE")
+            db.execute("BEGIN EXCLUSIVE")
+    except sqlite3.DatabaseError as error:
+        return primary_code(error) == sqlite3.SQLITE_BUSY
+    return False
 
 
 def _copied(path: Path) -> Path:

@@ -10,7 +10,7 @@ import pytest
 
 from autoresearch_plugin import breakage, measuring
 from autoresearch_plugin.devices import Device
-from autoresearch_plugin.errors import DeviceLost
+from autoresearch_plugin.errors import DeviceLost, InfrastructureError
 from autoresearch_plugin.gpus import Gpu
 from autoresearch_plugin.measuring import Measuring
 from autoresearch_plugin.trial import Outcome, TrialResult
@@ -285,3 +285,56 @@ def test_where_no_driver_tells_nobody_waits() -> None:
     lane = Busy(None)
     Measuring._await_memory(lane)
     assert lane.waited == 0
+
+
+class Interrupted:
+    """A lane whose candidate's run was suspended once too often."""
+
+    profile = SimpleNamespace(isolates=True)
+    session, device = 1, SimpleNamespace(id="cpu:0")
+
+    def __init__(self, baseline: Outcome) -> None:
+        self.ledger = self
+        self.baseline = baseline
+
+    def broken_runs(self, *which: Any) -> int:
+        """One more than a session bears."""
+        return breakage.SUSPENSIONS + 1
+
+    def head_trials(self, head: str) -> list[Any]:
+        """None is needed to try one more."""
+        return []
+
+    running_head_trials = head_trials
+
+    def claim_head_trial(self, *which: Any) -> dict[str, int]:
+        """A run that nobody else makes."""
+        return {"seed_index": 0}
+
+    def budget_of(self, head: Any) -> None:
+        """Whatever it is."""
+
+    def trial(self, *words: Any) -> TrialResult:
+        """The baseline's."""
+        return TrialResult(self.baseline)
+
+    def tell(self, text: str) -> None:
+        """Nobody listens."""
+
+
+@pytest.mark.parametrize("candidate", [7, None])
+@pytest.mark.parametrize("baseline", [Outcome.OK, Outcome.SUSPENDED])
+def test_a_run_that_is_stopped_again_and_again_ends_its_candidate_or_the_session(
+    baseline: Outcome, candidate: int | None
+) -> None:
+    """Its candidate's alone if the baseline is not stopped; a machine that sleeps all
+    the time ends the session."""
+    lane = Interrupted(baseline)
+    head = SimpleNamespace(id="h", source="", short="h")
+    row = {"candidate": candidate, "seed_index": 0}
+    result = TrialResult(Outcome.SUSPENDED, "its process was stopped (SIGSTOP)")
+    if candidate and baseline is Outcome.OK:
+        assert not breakage.try_again(lane, head, row, "#007 run 1", result)
+        return
+    with pytest.raises(InfrastructureError, match=r"was interrupted 6 times.*awake"):
+        breakage.try_again(lane, head, row, "#007 run 1", result)

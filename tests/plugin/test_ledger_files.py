@@ -92,16 +92,21 @@ def test_a_sound_ledger_is_left_alone(big: Path) -> None:
     assert mend(big.with_name("nowhere.db")) is None
 
 
-def test_a_damaged_index_is_rebuilt(big: Path) -> None:
-    """As long as every row can be read nothing is lost, and the old file is kept."""
-    with closing(sqlite3.connect(big)) as db:
+def damage_an_index(path: Path) -> None:
+    """So that no row is touched."""
+    with closing(sqlite3.connect(path)) as db:
         name = "sqlite_autoindex_meta_1"
         sql = "SELECT rootpage FROM sqlite_master WHERE name=?"
         page = db.execute(sql, (name,)).fetchone()[0]
         size = db.execute("PRAGMA page_size").fetchone()[0]
-    with big.open("r+b") as file:
+    with path.open("r+b") as file:
         file.seek((page - 1) * size)
         file.write(b"\xff" * size)
+
+
+def test_a_damaged_index_is_rebuilt(big: Path) -> None:
+    """As long as every row can be read nothing is lost, and the old file is kept."""
+    damage_an_index(big)
     damaged = big.read_bytes()
 
     words = mend(big) or ""
@@ -112,6 +117,17 @@ def test_a_damaged_index_is_rebuilt(big: Path) -> None:
     assert events(big) > 500
     assert mend(big) is None
     assert big.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_damaged_ledger_that_others_have_open_is_left(big: Path) -> None:
+    """What they write would go into the file that is put aside."""
+    damage_an_index(big)
+    with closing(sqlite3.connect(big)) as shell:
+        shell.execute("SELECT count(*) FROM events").fetchone()
+        with pytest.raises(LedgerError, match="another process has it open"):
+            mend(big)
+        assert not list(big.parent.glob("*.damaged-*"))
+    assert "is rebuilt" in (mend(big) or "")
 
 
 def test_a_truncated_ledger_is_refused_with_the_way_out(big: Path) -> None:

@@ -17,8 +17,8 @@ INTERIM = "--interim --noise 0.001"
 
 
 def fillers(count: int = early.LEAST) -> dict[str, dict[str, object]]:
-    """Candidates that the rule learns from: a little worse, and complete."""
-    return {f"filler_{i}": {"WIDTH": 4.0 - 0.001 * (i + 1)} for i in range(count)}
+    """Candidates that the rule learns from: clearly worse, and complete."""
+    return {f"filler_{i}": {"WIDTH": 4.0 - 0.1 * (i + 1)} for i in range(count)}
 
 
 @dataclass
