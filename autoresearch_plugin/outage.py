@@ -86,8 +86,7 @@ class Outage:
         """A call has failed; the proposer rests, each time twice as long."""
         now, jitter = time.monotonic(), random.random()
         if self._rest.begin(now, asked.began, jitter, error.retry_after):
-            text = f"{name} does not answer, tpe fills in until it does: {error}"
-            self._event(text)
+            self._event(f"{name} does not answer, tpe fills in until it does: {error}")
 
     def answered(self, name: str) -> None:
         """The proposer is back, or was never away."""

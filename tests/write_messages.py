@@ -1,16 +1,18 @@
-"""Writes docs/messages.md: every message that this project raises on purpose.
+"""Writes docs/messages.md: every message that this project raises or tells.
 
     python tests/write_messages.py
 
 Messages are read from the source: git's from `repository.MESSAGES`, the others from
-where our own error classes and pytest's UsageError are made. A test compares the page
-with the source, so that a new message cannot be forgotten.
+where our own error classes and pytest's UsageError are made, and where a session tells
+what happens in it. A test compares the page with the source, so that a new message
+cannot be forgotten.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +25,9 @@ PACKAGE = ROOT / "autoresearch_plugin"
 PAGE = ROOT / "docs" / "messages.md"
 OURS = {name for name, _ in inspect.getmembers(errors, inspect.isclass)}
 CLASSES = OURS | {"UsageError"}
+TELL = {"tell", "add_event", "_event"}  # what a session says while it goes on
 BECOME_SETTINGS = {"settings.py", "agents.py"}  # their ValueErrors end up in one
+WORD = re.compile(r"[A-Za-z]{2,}(?=\s|$)")
 # Calls that say nothing about what stands there; their object or argument does.
 BY_OBJECT = {"rstrip", "resolve", "relative_to", "strip", "removeprefix"}
 BY_ARGUMENT = {"len", "join", "str", "repr", "type"}
@@ -40,7 +44,8 @@ before anything runs; a `PatchError`, `BudgetSpentError`, `NoTrialError` or
 `RepositoryError`) is a failure of the machinery, exit code 1; what a proposer says when
 it gives up (`ProposerError`, for now `Unavailable`) is told while the search fills in,
 and is exit code 6 where it cannot; the
-`autoresearch` script prints any of them in one line and exits 1.
+`autoresearch` script prints any of them in one line and exits 1. What is `told`
+appears between the runs while a session goes on; nothing needs to be done then.
 
 This page is written by `python tests/write_messages.py`.
 """
@@ -98,7 +103,15 @@ def of_source(source: str, module: str) -> Iterator[Message]:
         text = " ".join(_text(call.args[-1]).split())
         if kind in classes and any(map(str.isalpha, _bare(text))):
             found[Message(module, kind, text)] = None
+        if kind in TELL and (text := _told(call)):
+            found[Message(module, "told", text)] = None
     return iter(found)
+
+
+def _told(call: ast.Call) -> str:
+    """The sentence among the arguments; its kind is one word, others are names."""
+    texts = [" ".join(_text(node).split()) for node in call.args]
+    return next((text for text in texts if len(WORD.findall(_bare(text))) > 1), "")
 
 
 def _module(path: Path) -> str:
