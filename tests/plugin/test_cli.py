@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from autoresearch_plugin import cli
+from autoresearch_plugin.verbs import project
 
 VERBS = ("doctor", "log", "show", "prompt", "rejudge")
 # Ends the process at the first attempt to reach another machine.
@@ -306,7 +307,7 @@ def test_a_configuration_that_cannot_be_read_is_one_line(
 def test_settings_are_read_where_pytest_reads_them(tmp_path, name, text):
     """Every file that pytest knows."""
     (tmp_path / name).write_text(text)
-    assert cli.settings_of(tmp_path).tag == "may"
+    assert project.settings_of(tmp_path).tag == "may"
 
 
 # ----------------------------------------------------------------------------- usage
