@@ -21,7 +21,7 @@ from autoresearch_plugin.trial import Outcome, TrialResult
 if TYPE_CHECKING:
     from autoresearch_plugin.idea import Head
     from autoresearch_plugin.ledger import Row
-    from autoresearch_plugin.loop import Research
+    from autoresearch_plugin.measuring import Measuring
 
 FAILURES = 3  # alike in a row, of different candidates
 QUICK = 10.0  # seconds in which such a failure comes, or a tenth of a baseline's run
@@ -39,7 +39,7 @@ DEVICE_WORDS = re.compile(
 
 
 def try_again(
-    research: Research, head: Head, row: Row, label: str, result: TrialResult
+    research: Measuring, head: Head, row: Row, label: str, result: TrialResult
 ) -> bool:
     """Whether a run that something from outside broke is made once more, and no
     idea blamed.
@@ -66,7 +66,7 @@ def try_again(
     return False
 
 
-def check(research: Research, number: int, head: Head, result: TrialResult) -> None:
+def check(research: Measuring, number: int, head: Head, result: TrialResult) -> None:
     """After a crash: if it looks like breakage, see whether the baseline still runs.
 
     Raises:
@@ -101,14 +101,14 @@ def check(research: Research, number: int, head: Head, result: TrialResult) -> N
     )
 
 
-def device_words(research: Research, result: TrialResult) -> bool:
+def device_words(research: Measuring, result: TrialResult) -> bool:
     """Whether a run on a GPU speaks of the GPU itself."""
     if research.device.kind != "cuda":
         return False
     return bool(DEVICE_WORDS.search(f"{result.message}\n{result.log_tail}"))
 
 
-def device_fault(research: Research, result: TrialResult) -> str | None:
+def device_fault(research: Measuring, result: TrialResult) -> str | None:
     """What is wrong with this lane's GPU, if a baseline's run failed on its account."""
     device = research.device
     gone = is_gone(research)
@@ -122,7 +122,7 @@ def device_fault(research: Research, result: TrialResult) -> str | None:
     )
 
 
-def is_gone(research: Research) -> bool:
+def is_gone(research: Measuring) -> bool:
     """Whether the driver that knew the GPU when the session began knows it no more."""
     device = research.device
     if device.kind != "cuda" or device.id.startswith("hip:"):
@@ -135,14 +135,14 @@ def is_gone(research: Research) -> bool:
     return device.visible not in known
 
 
-def _runs(research: Research, head: Head) -> bool:
+def _runs(research: Measuring, head: Head) -> bool:
     """Whether the baseline runs to its end now."""
     research.tell("seeing whether the baseline runs")
     probe = _probe(research, head)
     return probe is not None and probe.ok
 
 
-def _probe(research: Research, head: Head) -> TrialResult | None:
+def _probe(research: Measuring, head: Head) -> TrialResult | None:
     """One more run of the baseline; None if another lane makes one."""
     ledger = research.ledger
     known = [*ledger.head_trials(head.id), *ledger.running_head_trials(head.id)]
@@ -155,7 +155,7 @@ def _probe(research: Research, head: Head) -> TrialResult | None:
     return research.trial(head, head.source, row, research.budget_of(head), label)
 
 
-def _alike(research: Research, number: int, result: TrialResult) -> list[Row]:
+def _alike(research: Measuring, number: int, result: TrialResult) -> list[Row]:
     """The candidates before this one, as long as they failed as it did."""
     ledger = research.ledger
     mine = ledger.candidate(number)
@@ -178,14 +178,14 @@ def _keys(rows: list[Row]) -> list[str]:
     return [row["source_key"] for row in rows]
 
 
-def _quick(research: Research, head: str) -> float:
+def _quick(research: Measuring, head: str) -> float:
     spans = [
         row["finished"] - row["started"] for row in research.ledger.head_trials(head)
     ]
     return max(QUICK, 0.1 * statistics.median(spans)) if spans else QUICK
 
 
-def _checked(research: Research) -> list[Row]:
+def _checked(research: Measuring) -> list[Row]:
     events = research.ledger.events(research.session)
     return [row for row in events if row["kind"] == CHECKED]
 

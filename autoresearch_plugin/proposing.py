@@ -27,7 +27,7 @@ from autoresearch_plugin.errors import (
     Unavailable,
 )
 from autoresearch_plugin.generated import add_generated
-from autoresearch_plugin.measuring import WAITS
+from autoresearch_plugin.hold import WAITS
 from autoresearch_plugin.outage import Look, Outage
 from autoresearch_plugin.prompt import Request
 from autoresearch_plugin.proposers import (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from autoresearch_plugin.measuring import WAITS
+from autoresearch_plugin.hold import WAITS
 from autoresearch_plugin.quoting import visible
 from autoresearch_plugin.reports.closing import duration
 

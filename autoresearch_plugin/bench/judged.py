@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from autoresearch_plugin import early, judge
+from autoresearch_plugin.baselines import HEAD_TOP_EVERY, HEAD_TOP_MAX
 from autoresearch_plugin.bench.simulation import Answer, Ask, Idea, Lane, Session
 from autoresearch_plugin.evidence import (
     Evidence,
@@ -23,7 +24,6 @@ from autoresearch_plugin.evidence import (
     spread,
     weigh,
 )
-from autoresearch_plugin.loop import HEAD_TOP_EVERY, HEAD_TOP_MAX
 
 PRIOR_DF = 4.0  # weight of the prior sigma, as for a five-minute run on a GPU
 HOPELESS = 0.89  # a gain of fewer standard errors has no e-value of 1.25

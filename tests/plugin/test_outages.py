@@ -25,8 +25,8 @@ from messages_server import (
     status,
 )
 
+from autoresearch_plugin.hold import WAITS
 from autoresearch_plugin.ledger import Ledger
-from autoresearch_plugin.measuring import WAITS
 from autoresearch_plugin.screen import Screen
 
 KEY = "sk-ant-of-nobody-7f3c"
