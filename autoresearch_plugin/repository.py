@@ -255,13 +255,6 @@ class Repository:
                 kept |= {one.signature: one for one in _kept(sha, subject, trailers)}
         return kept
 
-    def show_patch(self, commit: str) -> str:
-        """What `commit` changed, as a diff that `git apply` takes at the top."""
-        words = ("diff-tree", "-p", "--root", "--no-commit-id", "--binary")
-        plain = ("--no-ext-diff", "--no-textconv", "--full-index")
-        reply = self._git(*words, *plain, "--end-of-options", commit)
-        return reply.out.decode("utf-8", "replace")
-
     def commit_keep(
         self,
         tag: str,

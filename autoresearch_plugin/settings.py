@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from autoresearch_plugin.errors import SettingsError
@@ -146,12 +146,6 @@ class Settings:
     diff: str | None
     sources: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def has_stop_condition(self) -> bool:
-        """Whether the session ends without anybody's Ctrl-C."""
-        limits = (self.experiments, self.hours, self.gpu_hours)
-        return any(limit is not None for limit in limits)
-
 
 def resolve(
     option: Callable[[str], Any],
@@ -180,11 +174,6 @@ def resolve(
 def defaults() -> dict[str, Any]:
     """What each setting is when nobody sets it."""
     return dict(_DEFAULTS)
-
-
-def known_names() -> set[str]:
-    """Names of all settings, for tests of completeness."""
-    return {f.name for f in fields(Settings)} - {"sources"}
 
 
 def _first(

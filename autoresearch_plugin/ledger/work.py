@@ -122,13 +122,6 @@ class Work(Connection):
         )
         return any(is_alive(row["owner"]) for row in rows)
 
-    def first_wait(self, candidate: int) -> float | None:
-        """Seconds from the writing of a generated candidate to its start."""
-        row = self._one(
-            "SELECT started - created AS s FROM units WHERE candidate=?", candidate
-        )
-        return row["s"] if row else None
-
     def try_lease(self, name: str) -> bool:
         """Take a named lease that only one living process can hold."""
         with self._transaction():
@@ -146,11 +139,6 @@ class Work(Connection):
         self._execute(
             "DELETE FROM leases WHERE name=? AND owner=?", name, this_process()
         )
-
-    def lease_owner(self, name: str) -> str | None:
-        """The living process that holds a lease."""
-        row = self._one("SELECT owner FROM leases WHERE name=?", name)
-        return row["owner"] if row and is_alive(row["owner"]) else None
 
     def set_lane(
         self, session: int, name: str, device: str, status: Row | None

@@ -242,7 +242,6 @@ def test_settings_that_start_programs_or_leave_files_are_off(top: Path) -> None:
     repository = Repository(top, "train.py")
     commit = keep(repository, subject="Größer")
     assert repository.history(commit)["0123456789abcdef"].subject == "Größer"
-    assert repository.show_patch(commit).startswith("diff --git a/experiments/")
     assert any("not signed" in note for note in repository.notes())
     assert not (top / "monitor-ran").exists()
     assert snapshot_of_git_dir(top) == before
@@ -748,27 +747,6 @@ def test_signatures_shown_in_the_log_do_not_disturb_history(top: Path) -> None:
     git(top, "commit", "--quiet", "--allow-empty", "-S", "-m", message)
     kept = Repository(top, "train.py").history("HEAD")["s1"]
     assert (kept.commit, kept.subject) == (git(top, "rev-parse", "HEAD"), "mine")
-
-
-def test_the_patch_of_a_keep_applies(
-    top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A commit's patch, printed a session later, gives its tree again."""
-    commit = keep(Repository(top, "train.py"), {**FILES, "bin": b"\0\xff\r\n"})
-    patch = Repository(top, "train.py").show_patch(commit)
-    words = ("clone", "--quiet", "--single-branch", "--no-local")
-    git(tmp_path, *words, str(top), "clone")
-    git(tmp_path / "clone", "apply", "--index", "-", stdin=patch)
-    tree = git(tmp_path / "clone", "write-tree")
-    assert tree == git(top, "rev-parse", f"{commit}^{{tree}}")
-    assert "+DEPTH = 3" in patch
-    write(top / ".git/info/attributes", "*.py diff=shout\n")
-    monkeypatch.setenv("GIT_EXTERNAL_DIFF", "false")
-    for key in ("textconv", "command"):
-        git(top, "config", f"diff.shout.{key}", "false")
-        assert Repository(top, "train.py").show_patch(commit) == patch
-    with pytest.raises(RepositoryError, match="diff-tree failed"):
-        Repository(top, "train.py").show_patch("0" * 40)
 
 
 def test_the_target_at_any_ref(top: Path) -> None:
