@@ -46,14 +46,14 @@ def occupancy(runs: Iterable[Row], waits: Iterable[Row]) -> Occupancy:
 
 
 def words(busy: Occupancy) -> str:
-    """`97.4 % of lane time; 1.9 % waiting for a proposal, 0.7 % between runs`."""
+    """How busy they were, what they waited for longest, and what is between runs."""
     parts = [
         f"{_percent(seconds, busy)} waiting for {reason.partition(',')[0]}"
         for reason, seconds in busy.waits.items()
     ]
     parts.append(f"{_percent(busy.between, busy)} between runs")
     shown = [part for part in parts if not part.startswith("0.0 ")]
-    text = f"{_percent(busy.runs, busy)} of lane time"
+    text = f"{_percent(busy.runs, busy)} from lanes' first runs to their last"
     return "; ".join([text, ", ".join(shown)]) if shown else text
 
 

@@ -29,13 +29,15 @@ def test_time_of_lanes_is_runs_waits_and_the_rest() -> None:
     assert found.share == pytest.approx(150 / 190)
     assert found.between == 10
     assert busy.words(found) == (
-        "78.9 % of lane time; 15.8 % waiting for the baseline, 5.3 % between runs"
+        "78.9 % from lanes' first runs to their last; 15.8 % waiting for the baseline, "
+        "5.3 % between runs"
     )
 
 
 def test_a_busy_lane_has_nothing_to_explain() -> None:
     """What is nothing is not listed, and no rows are no time."""
-    assert busy.words(busy.occupancy([row("a", 0, 5)], [])) == "100.0 % of lane time"
+    said = busy.words(busy.occupancy([row("a", 0, 5)], []))
+    assert said == "100.0 % from lanes' first runs to their last"
     assert busy.occupancy([], []).share == 0.0
 
 
