@@ -1,13 +1,12 @@
 """What two sessions claimed while they ran, and what fresh seeds say of it: a figure.
 
     python tests/acceptance/claimed_vs_audited.py \\
-        default=a/ledger.db greedy=b/ledger.db --audit audit.json
+        default=a/ledger.db greedy=b/ledger.db --audit audit.jsonl
 
-The audit file holds, for each session and each of its heads, the metric of runs with
-seeds that no session has seen. A head is called by the number of the candidate that
-became it; the first one is 0:
-
-    {"default": {"0": [2.337, 2.330], "12": [2.301, 2.305]}, "greedy": {...}}
+The audit file is what audit_heads.py writes: the metric of every head on hidden text,
+with seeds that no session has seen, the same for all heads of a session. Both are drawn
+as gains on the session's first head: the lowest number so far against the first one,
+and the mean of the differences seed by seed.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ import collect
 LEVEL = 0.95
 COLOURS = ("#1b6ca8", "#d1603d", "#5a9367", "#7d5ba6")
 
-Audit = Mapping[str, Sequence[float]]
+Audit = Mapping[int, Mapping[int, float]]  # candidate, seed: the metric
 
 
 class Claim(NamedTuple):
@@ -46,9 +45,15 @@ class Claims:
     hours: float
 
     def best(self) -> list[float]:
-        """The best value so far, head after head."""
-        values = [self.sign * head.value for head in self.heads]
-        return [self.sign * min(values[: i + 1]) for i in range(len(values))]
+        """The best gain on the first head so far, head after head."""
+        first = self.heads[0].value
+        gains = [self.sign * (first - head.value) for head in self.heads]
+        return [max(gains[: i + 1]) for i in range(len(gains))]
+
+    def audited(self, audit: Audit, candidate: int) -> list[float]:
+        """Gains of a head on the first one, a seed each."""
+        first, own = audit.get(0, {}), audit.get(candidate, {})
+        return [self.sign * (first[seed] - own[seed]) for seed in own if seed in first]
 
 
 def claims(path: Path) -> Claims:
@@ -97,7 +102,7 @@ def draw(sessions: Mapping[str, Claims], audit: Mapping[str, Audit], out: Path) 
         _draw_session(axes, name, session, audit.get(name, {}), colour)
     metric = next(iter(sessions.values())).metric
     axes.set_xlabel("device hours")
-    axes.set_ylabel(f"{metric} of the baseline")
+    axes.set_ylabel(f"gain in {metric} on the first baseline")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     figure.savefig(out, dpi=150, metadata={"Software": None})
@@ -110,18 +115,29 @@ def _draw_session(
     hours = [head.hours for head in session.heads] + [session.hours]
     line = [*best, best[-1]]
     axes.step(hours, line, where="post", color=colour, label=f"{name}, claimed")
-    checked = [head for head in session.heads if audit.get(str(head.candidate))]
-    ends = [interval(audit[str(head.candidate)]) for head in checked]
+    gains = [(h.hours, session.audited(audit, h.candidate)) for h in session.heads[1:]]
+    checked = [(at, *interval(values)) for at, values in gains if values]
     axes.errorbar(
-        [head.hours for head in checked],
-        [mean for mean, _ in ends],
-        yerr=[half for _, half in ends],
+        [at for at, _, _ in checked],
+        [mean for _, mean, _ in checked],
+        yerr=[half for _, _, half in checked],
         fmt="o",
         color=colour,
         markersize=4,
         capsize=3,
         label=f"{name}, audited with new seeds (95 %)",
     )
+
+
+def read_audit(path: Path) -> dict[str, dict[int, dict[int, float]]]:
+    """Session, candidate, seed: the metric; runs that gave none are left out."""
+    found: dict[str, dict[int, dict[int, float]]] = {}
+    for line in path.read_text().splitlines():
+        row = json.loads(line)
+        if row["value"] is not None:
+            heads = found.setdefault(row["session"], {})
+            heads.setdefault(row["candidate"], {})[row["seed"]] = row["value"]
+    return found
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -132,7 +148,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/claimed_vs_audited.png"))
     options = parser.parse_args(words)
     named = dict(word.split("=", 1) for word in options.ledgers)
-    audit = json.loads(options.audit.read_text(encoding="utf-8"))
+    audit = read_audit(options.audit)
     draw({name: claims(Path(path)) for name, path in named.items()}, audit, options.out)
 
 

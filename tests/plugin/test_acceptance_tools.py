@@ -21,6 +21,7 @@ from autoresearch_plugin.trial import Outcome, TrialResult
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "acceptance"))  # scripts, not a package
 
+import audit_heads  # noqa: E402
 import claimed_vs_audited  # noqa: E402
 import collect  # noqa: E402
 import nulls  # noqa: E402
@@ -315,13 +316,20 @@ class TestFigure:
         assert found.hours == pytest.approx(8 * 0.01, abs=1e-3)
 
     def test_a_claim_never_gets_worse(self, session):
-        """The running best follows the direction of the metric."""
+        """The running best gain follows the direction of the metric."""
         found = claimed_vs_audited.claims(session.ledger.path)
         worse = claimed_vs_audited.Claim(1.0, 2.39, 9)
         longer = replace(found, heads=(*found.heads, worse))
-        assert longer.best() == pytest.approx([2.41, 2.38, 2.38])
+        assert longer.best() == pytest.approx([0.0, 0.03, 0.03])
         upwards = replace(longer, sign=-1.0)
-        assert upwards.best() == pytest.approx([2.41, 2.41, 2.41])
+        assert upwards.best() == pytest.approx([0.0, 0.0, 0.0])
+
+    def test_audited_gains_are_those_of_the_same_seeds(self, session):
+        """What one end has not run says nothing."""
+        found = claimed_vs_audited.claims(session.ledger.path)
+        audit = {0: {7: 3.0, 8: 3.1}, 2: {7: 2.9, 9: 1.0}}
+        assert found.audited(audit, 2) == pytest.approx([0.1])
+        assert found.audited(audit, 5) == []
 
     def test_interval_is_students(self):
         """Two runs make a wide interval, one run none."""
@@ -334,12 +342,44 @@ class TestFigure:
         """From two ledgers and an audit file comes a PNG."""
         pytest.importorskip("matplotlib")
         pytest.importorskip("scipy")
-        audit, out = tmp_path / "audit.json", tmp_path / "figure.png"
+        audit, out = tmp_path / "audit.jsonl", tmp_path / "figure.png"
+        rows = [(0, 1, 2.40), (0, 2, 2.42), (2, 1, 2.39), (2, 2, 2.40), (2, 3, None)]
         audit.write_text(
-            json.dumps({"default": {"0": [2.40, 2.42], "2": [2.39, 2.40, 2.385]}})
+            "".join(
+                json.dumps(
+                    {"session": "default", "candidate": c, "seed": s, "value": v}
+                )
+                + "\n"
+                for c, s, v in rows
+            )
         )
         path = session.ledger.path
         words = [f"default={path}", f"greedy={path}"]
         claimed_vs_audited.main([*words, "--audit", str(audit), "--out", str(out)])
         assert out.read_bytes().startswith(b"\x89PNG")
         assert out.stat().st_size > 10_000
+
+
+class TestAuditOfHeads:
+    def test_heads_are_those_of_the_commits(self, session):
+        """The first one, then each keep's, by the candidates that became them."""
+        ledger = session.ledger
+        keep = next(c for c in ledger.candidates(session.id) if c["state"] == "keep")
+        ledger.update_candidate(keep["id"], commit_id="c0ffee")
+        ledger.add_head("h2", "fingerprint", "sha2", "source", "c0ffee")
+        assert audit_heads.heads(ledger, session.id) == [(0, "h"), (keep["id"], "h2")]
+
+    def test_the_ends_are_among_those_that_are_chosen(self):
+        """And the others lie evenly between them."""
+        found = [(number, f"h{number}") for number in range(11)]
+        assert audit_heads.spread(found, 12) == found
+        assert [n for n, _ in audit_heads.spread(found, 3)] == [0, 5, 10]
+
+    def test_parts_make_every_run_once_and_go_on(self):
+        """What is in the file is not made again."""
+        chosen, seeds = [(0, "a"), (3, "b"), (5, "c")], [71, 72]
+        parts = [
+            list(audit_heads.todo(chosen, seeds, {(3, 71)}, (i, 2))) for i in (0, 1)
+        ]
+        made = sorted((who, seed) for part in parts for who, _, seed in part)
+        assert made == [(0, 71), (0, 72), (3, 72), (5, 71), (5, 72)]
