@@ -144,7 +144,8 @@ class Proposal:
 
     `retest` is the number of an earlier candidate that is tried again on purpose,
     `repairs` that of a crashed one of which this is a mended version; 0 stands for
-    whichever that is.
+    whichever that is. `parts` are the near misses that a bundle is made of; nobody
+    outside can make one.
     """
 
     title: str
@@ -153,6 +154,7 @@ class Proposal:
     edits: tuple[Edit, ...]
     retest: int | None = None
     repairs: int | None = None
+    parts: tuple[int, ...] = ()
 
     @classmethod
     def from_data(cls, data: object) -> Proposal:

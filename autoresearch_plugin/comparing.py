@@ -54,6 +54,7 @@ def question(measuring: Measuring, number: int, head: Head) -> judge.Question:
             heads[name] = comparable.met_by(measuring, head, devices, row["device"])
     evidence = ledger.kept_evidence(measuring.session, but=number)
     kept = [judge.Verdict.from_data(one) for one in evidence]
+    asked = ledger.candidate(number)
     return judge.Question(
         candidate=tuple(
             _run_of(row, sign, head.id + devices.group(row["device"])) for row in mine
@@ -64,12 +65,13 @@ def question(measuring: Measuring, number: int, head: Head) -> judge.Question:
         },
         unpaired=unpaired_noise(measuring, head),
         paired=_noise_of_pairs(measuring, head, mine, base),
-        added_lines=ledger.candidate(number)["added_lines"] or 0,
+        added_lines=asked["added_lines"] or 0,
         vram_ratio=_vram_ratio(measuring, mine, base),
         max_runs=measuring.settings.max_runs,
         sign=sign,
         kept=tuple(v.e_value for v in kept),
         conceded=sum(max(0.0, v.d) for v in kept if not v.proven_lower),
+        bundled=measuring.bundles and asked["kind"] == "generated",
     )
 
 

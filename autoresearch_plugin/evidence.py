@@ -56,7 +56,8 @@ class Question:
     `added_lines` counts logical lines, net; `vram_ratio` is peak memory over the
     parent's; `failed_replicate` says that a later run of the candidate gave no number.
     Of the session so far: `kept` holds the e-values of its keeps, `conceded` the harm,
-    in the metric, that its simplifications were granted.
+    in the metric, that its simplifications were granted. `bundled` says that a near
+    miss will be tried again together with others.
     """
 
     candidate: tuple[Run, ...]
@@ -70,6 +71,7 @@ class Question:
     failed_replicate: bool = False
     kept: tuple[float, ...] = ()
     conceded: float = 0.0
+    bundled: bool = False
 
 
 # --------------------------------------------------------------------------- noise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import stat
 from collections.abc import Collection
 from pathlib import Path
@@ -48,6 +49,7 @@ def add_generated(
             **_identity(proposal, research.head().source),
             "retests": proposal.retest,
             "repairs": proposal.repairs,
+            "parts": json.dumps(proposal.parts) if proposal.parts else None,
             "proposer": proposer,
             "agent": agent,
             "turn": turn,

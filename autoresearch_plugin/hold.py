@@ -10,13 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoresearch_plugin import containment, fingerprint, patch
+from autoresearch_plugin import containment, fingerprint, judge, patch
 from autoresearch_plugin.errors import SessionStopping
 from autoresearch_plugin.idea import Head
 from autoresearch_plugin.trial import Budget, Outcome, Profile, TrialResult
 
 if TYPE_CHECKING:
-    from autoresearch_plugin import judge
     from autoresearch_plugin.devices import Device
     from autoresearch_plugin.executors.local import LocalExecutor
     from autoresearch_plugin.ledger import Ledger, Row
@@ -74,6 +73,12 @@ class Hold:
     def paired(self) -> bool:
         """Whether runs are compared seed by seed (step budgets only)."""
         return self.budget.unit == "steps"
+
+    @property
+    def bundles(self) -> bool:
+        """Whether near misses are tried together: in a search, under the own rule."""
+        own = isinstance(self.rule, judge.Rule)
+        return self.moves_head and self.settings.bundle > 0 and own
 
     @property
     def sandbox(self) -> str:

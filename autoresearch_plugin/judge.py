@@ -97,9 +97,11 @@ AnyRule = Callable[[Question], Opinion]
 class Rule:
     """The default rule: a sequential test that drops losers early.
 
-    Bounds and runs: `keep_e go_e n_min n_max head_min`; `mu` is the mean gain, in
-    sigma, that the e-value looks for. While more than a share `alarm` of the session's
-    keeps is expected to be false, `guarded_e` stands in for `keep_e`.
+    Bounds and runs: `keep_e go_e n_min n_max head_min`; `first_go_e` stands in for
+    `go_e` after the first run where near misses are bundled, which is cheaper than to
+    repeat each. `mu` is the mean gain, in sigma, that the e-value looks for. While more
+    than a share `alarm` of the session's keeps is expected to be false, `guarded_e`
+    stands in for `keep_e`.
 
     Prices: a net line costs `line_sigma` sigma, at most `line_level` of the metric;
     deleted lines earn credit up to `credit` sigma in a session, tested with the
@@ -109,6 +111,7 @@ class Rule:
 
     keep_e: float = 2.0
     go_e: float = 1.25
+    first_go_e: float = 2.5
     n_min: int = 3
     n_max: int = 8
     mu: float = 0.7
@@ -122,7 +125,7 @@ class Rule:
     vram_free: float = 0.05
     vram_price: float = 2.5
     name: str = "default"
-    version: int = 2
+    version: int = 3
 
     def __call__(self, question: Question) -> Opinion:
         """Judge a question (see `decide` for the verdict in words)."""
@@ -139,7 +142,7 @@ class Rule:
         hurdle = self.hurdle(question, evidence)
         strict = evidence.e_value(max(hurdle, 0.0), self.mu)
         e = evidence.e_value(hurdle, self.mu)
-        go_e = self.simpler_go_e if hurdle < 0 else self.go_e
+        go_e = self.low_bound(question, evidence, hurdle)
         settled = evidence.n >= self.n_min and evidence.head_n >= self.head_min
         last = min(self.n_max, question.max_runs)
         return Opinion(
@@ -153,6 +156,13 @@ class Rule:
             visible=self._visible(evidence, hurdle, go_e),
             capped=last < self.n_min and e >= go_e,
         )
+
+    def low_bound(self, question: Question, evidence: Evidence, hurdle: float) -> float:
+        """The e-value below which a candidate is out."""
+        if hurdle < 0:
+            return self.simpler_go_e
+        first = question.bundled and evidence.n == 1
+        return max(self.go_e, self.first_go_e) if first else self.go_e
 
     def hurdle(self, question: Question, evidence: Evidence) -> float:
         """What the gain must exceed; negative for a candidate that deletes code."""

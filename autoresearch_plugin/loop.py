@@ -152,7 +152,7 @@ class Research(Baselines):
         old = self.ledger.decided_before(head.id, key, number)
         if old is None:
             return self._crashed_before(number, idea, head, patched, key)
-        if not self._holds(old["evidence"]):
+        if not self._holds(old["evidence"]) or self._is_near_miss(idea, old):
             return None
         if _is_untrusted(old["sandbox"]) and not _is_untrusted(self.sandbox):
             return None
@@ -199,6 +199,13 @@ class Research(Baselines):
         same = (verdict.rule, verdict.rule_version) == judge.name_of(self.rule)
         undecided = verdict.decision == "discard" and verdict.e_value >= verdict.go_e
         return same and not (undecided and verdict.n < self.settings.max_runs)
+
+    def _is_near_miss(self, idea: Idea, old: Row) -> bool:
+        """Whether it was left for a bundle after one run: who wrote a test by hand
+        wants to know about this one."""
+        verdict = judge.Verdict.from_data(old["evidence"])
+        waits = old["kind"] == "generated" and idea.kind != "generated"
+        return waits and verdict.decision == judge.DISCARD and _is_promising(verdict)
 
     def _still_head(self, head: Head) -> bool:
         """Take the right to move the head, if `head` still is the head."""
@@ -405,6 +412,11 @@ class Research(Baselines):
         """Let other lanes move the head."""
         if self.moves_head:
             self.ledger.release_lease(KEEP_LEASE)
+
+
+def _is_promising(verdict: judge.Verdict) -> bool:
+    """Better than its baseline, or heading for it, after one run or less."""
+    return verdict.n <= 1 and verdict.d < 0
 
 
 def _is_untrusted(sandbox: str | None) -> bool:

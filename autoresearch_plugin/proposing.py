@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from autoresearch_plugin import ahead
+from autoresearch_plugin import ahead, bundles
 from autoresearch_plugin.calls import Asked, Calls
 from autoresearch_plugin.candidate import Proposal
 from autoresearch_plugin.errors import (
@@ -171,6 +171,8 @@ class ProposerThread(threading.Thread):
         request = self.request(self.member) if calls else None
         if request is not None:
             request = replace(request, turn=self._turn)
+        if request is not None and self._bundled(request):
+            missing -= 1
         for nth in calls:
             if request is None or missing <= 0:
                 break
@@ -179,6 +181,16 @@ class ProposerThread(threading.Thread):
             self._ask(replace(request, count=count, number=number))
             request = replace(request, mend=None)  # one of them is enough for that
             missing -= count
+
+    def _bundled(self, request: Request) -> bool:
+        """Queue a bundle if enough near misses wait; whether one was queued."""
+        if not self.research.bundles:
+            return False
+        sign, size = self.research.profile.sign, self.research.settings.bundle
+        made = bundles.bundle(request.tried, request.source, sign, size)
+        if made is not None:
+            self._add(made, bundles.PROPOSER, replace(request, turn=""))
+        return made is not None
 
     def _tempo(self) -> ahead.Tempo:
         ledger, budget = self.research.ledger, self.research.budget

@@ -150,6 +150,7 @@ def _tried(rows: Sequence[Row]) -> list[Tried]:
             generated=row["kind"] == "generated",
             retests=row["retests"],
             repairs=row["repairs"],
+            parts=tuple(json.loads(row["parts"] or "[]")),
         )
         for row, edited, moved, verdict in zip(
             rows, edits, changes, verdicts, strict=True

@@ -57,6 +57,11 @@ OPTIONS = (
     Option("max-usd", f"spending cap for the LLM (default {DEFAULT_MAX_USD:g})", "USD"),
     Option("max-runs", "most runs of one candidate (default 8)", "N"),
     Option("rule", "default, greedy, or MODULE:NAME of your own", "RULE"),
+    Option(
+        "bundle",
+        "try so many near misses together, 2 to 10 (default 5; 0: never)",
+        "N",
+    ),
     Option("stop-early", "auto or never: end losers inside their run", "WHEN"),
     Option(
         "audit",
@@ -103,6 +108,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "max_usd": DEFAULT_MAX_USD,
     "max_runs": 8,
     "rule": "default",
+    "bundle": 5,
     "stop_early": "auto",
     "audit": "auto",
     "sandbox": "auto",
@@ -135,6 +141,7 @@ class Settings:
     max_usd: float
     max_runs: int
     rule: str
+    bundle: int
     stop_early: str
     audit: str
     sandbox: str
@@ -296,6 +303,13 @@ def _count(minimum: int) -> Callable[[Any], int]:
     return parse
 
 
+def _bundle(text: Any) -> int:
+    value = _count(0)(text)
+    if value not in (0, *range(2, 11)):
+        raise ValueError("expected 2 to 10 near misses, or 0 for no bundles.")
+    return value
+
+
 def _tag(text: str) -> str:
     if not re.fullmatch(r"[\w][\w./-]*", text) or ".." in text or text.endswith("/"):
         raise ValueError("a tag is letters, digits, '.', '_', '-' and '/'.")
@@ -321,6 +335,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "gpu-hours": _number(0.0),
     "max-usd": _number(0.0),
     "max-runs": _count(1),
+    "bundle": _bundle,
     "stop-early": _one_of("auto", "never"),
     "audit": _one_of("auto", "always", "never"),
     "sandbox": _one_of("auto", "none"),

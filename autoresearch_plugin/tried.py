@@ -17,8 +17,9 @@ class Tried:
 
     `head` is the baseline that it met, empty while it waits for one, and `source_key`
     names the program that it made of it. `changes` are the knobs it moves, if it does
-    no more than that. `unclear` means neither proven better nor worse. `printed` is
-    the end of a crash's output, of the latest crashes only.
+    no more than that; `parts` are the near misses that a bundle is made of. `unclear`
+    means neither proven better nor worse. `printed` is the end of a crash's output, of
+    the latest crashes only.
     """
 
     number: int
@@ -39,6 +40,7 @@ class Tried:
     retests: int | None = None
     repairs: int | None = None
     printed: str = ""
+    parts: tuple[int, ...] = ()
 
     @property
     def label(self) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from autoresearch_plugin import early, judge
 from autoresearch_plugin.baselines import HEAD_TOP_EVERY, HEAD_TOP_MAX
+from autoresearch_plugin.bench.bundling import NearMisses
 from autoresearch_plugin.bench.simulation import Answer, Ask, Idea, Lane, Session
 from autoresearch_plugin.evidence import (
     Evidence,
@@ -58,7 +59,7 @@ class Stopping:
         spared: list[bool] = []
 
         def stops(interim: float) -> bool:
-            forecast = self._forecast(interim - base, sigma)
+            forecast = self.forecast(interim - base, sigma)
             if forecast is None:
                 return False
             stopped, lucky = early.stops(forecast, is_out, rng.random())
@@ -70,11 +71,12 @@ class Stopping:
 
     def margin(self, sigma: float) -> float | None:
         """From what is expected to what is hoped for; None while nobody can tell."""
-        forecast = self._forecast(0.0, sigma)
+        forecast = self.forecast(0.0, sigma)
         return None if forecast is None else forecast.expected - forecast.hopeful
 
-    def _forecast(self, interim: float, sigma: float) -> early.Forecast | None:
-        """A forecast moves with the interim score, so that one is made for all."""
+    def forecast(self, interim: float, sigma: float) -> early.Forecast | None:
+        """What a score foretells; it moves with the score, so that one is made for
+        all."""
         known = (len(self.residuals), len(self.spared))
         if known != self._known:
             experience = early.Experience(self.residuals, self.spared)
@@ -120,6 +122,7 @@ class Judged:
     candidate that it was, also in pairs, and a bank of seeds has only what a
     candidate's next run needs. With `fdr` the bound for a keep follows e-LOND at that
     false discovery rate (Xu and Ramdas, Online multiple testing with e-values).
+    With `bundle` near misses are tried together, so many at once.
     """
 
     def __init__(
@@ -131,6 +134,7 @@ class Judged:
         paired: bool = False,
         stop_repeats: bool = False,
         lean: bool = False,
+        bundle: int = 0,
     ) -> None:
         self.rule = rule
         self.early_stop = early_stop
@@ -139,6 +143,7 @@ class Judged:
         self.paired = paired
         self.lean = lean
         self.kept_e: list[float] = []
+        self._near = NearMisses(bundle) if bundle else None
         self._prior = prior
         self._noise = Pool(prior)
         self._pairs: Pool | None = None
@@ -151,6 +156,7 @@ class Judged:
         self._running: dict[int, int] = {}
         self._screened: dict[int, int] = {}
         self._middles: dict[tuple[int, int], float] = {}  # of candidates, by seed
+        self._heading: dict[int, Run] = {}  # stopped first runs, as forecast
         self._guarded = rule
 
     def claimed(self) -> float:
@@ -180,7 +186,8 @@ class Judged:
             if self._wants_head_run(session.head):
                 yield from self._head_run(session.head)
             else:
-                yield from self._try(session, session.new_idea())
+                together = self._near.take(session) if self._near else None
+                yield from self._try(session, together or session.new_idea())
 
     # ---------------------------------------------------------------- baseline runs
 
@@ -243,7 +250,7 @@ class Judged:
             yield from self._judge(session, idea, rule, runs)
             self._decided += 1
             if self._decision(idea.head, runs, rule) != judge.KEEP:
-                session.drop(idea)
+                self._drop(session, idea, runs)
                 return
             if idea.head == session.head:
                 self._keep(session, idea, runs)
@@ -251,6 +258,14 @@ class Judged:
             if not session.restack(idea):
                 session.drop(idea)
                 return
+
+    def _drop(self, session: Session, idea: Idea, runs: Sequence[Run]) -> None:
+        session.drop(idea)
+        heading = self._heading.pop(idea.number, None)
+        known = list(runs) or ([heading] if heading else [])
+        if self._near and known:
+            evidence = self._evidence(idea.head, known)
+            self._near.offer(idea, -evidence.d / evidence.standard_error)
 
     def _keep(self, session: Session, idea: Idea, runs: Sequence[Run]) -> None:
         self.kept_e.append(self._e_value(self._evidence(idea.head, runs)))
@@ -286,6 +301,7 @@ class Judged:
             stops, spared, stopping = self._stopper(session, head, rule, runs, seed)
             answer = yield Ask(idea, stops=stops, seed=seed if self.paired else None)
             if answer.value is None:
+                self._remember_heading(idea, head, runs, answer, seed)
                 runs.clear()
                 return
             runs.append(Run(answer.value, seed, str(head)))
@@ -299,6 +315,22 @@ class Judged:
                 stopping.spared.append(going_on)
             if not going_on:
                 return
+
+    def _remember_heading(
+        self,
+        idea: Idea,
+        head: int,
+        runs: Sequence[Run],
+        answer: Answer,
+        seed: int,
+    ) -> None:
+        """Where a first run was heading when it was stopped."""
+        if answer.interim is None or runs:
+            return
+        stopping, sigma, base = self._sharper(head, seed)
+        forecast = stopping.forecast(answer.interim - base, sigma)
+        if forecast is not None:
+            self._heading[idea.number] = Run(forecast.expected, seed, str(head))
 
     def _learn(
         self, idea: Idea, head: int, runs: Sequence[Run], answer: Answer
@@ -335,6 +367,7 @@ class Judged:
             unpaired=self._noise.noise,
             paired=self._pairs.noise if self._pairs else None,
             max_runs=self.rule.n_max,
+            bundled=self._near is not None,
         )
 
     def _e_value(self, evidence: Evidence) -> float:
@@ -349,7 +382,8 @@ class Judged:
         evidence = weigh(question)
         if -evidence.d < _hopeless(rule) * evidence.standard_error:
             return judge.DISCARD
-        return rule.decision(question, evidence, self._e_value(evidence), rule.go_e)
+        low = rule.low_bound(question, evidence, 0.0)
+        return rule.decision(question, evidence, self._e_value(evidence), low)
 
     def _is_hopeless(self, head: int, runs: Sequence[Run], rule: judge.Rule) -> bool:
         """Whether not even the pooled noise would let this gain be one."""

@@ -15,17 +15,20 @@ from autoresearch_plugin.bench.judged import Judged
 from autoresearch_plugin.bench.proposal import Quick
 from autoresearch_plugin.bench.rivals import FixedRuns, Greedy, bootstrap, t_test
 from autoresearch_plugin.bench.simulation import Policy
+from autoresearch_plugin.bundles import SIZE
 
 QUICK = Quick(alarm=1.0)  # never on guard
 ANYTIME = judge.Rule(keep_e=20.0, n_max=12, name="anytime")
 
 POLICIES: Mapping[str, Callable[[], Policy]] = MappingProxyType(
     {
-        "default": Judged,
-        "default, paired": lambda: Judged(paired=True),
-        "default, runs to the end": lambda: Judged(early_stop=False),
-        "default, prior x2": lambda: Judged(prior=2.0),
-        "default, prior x1/2": lambda: Judged(prior=0.5),
+        "default": lambda: Judged(bundle=SIZE),
+        "default, paired": lambda: Judged(bundle=SIZE, paired=True),
+        "default, runs to the end": lambda: Judged(bundle=SIZE, early_stop=False),
+        "default, prior x2": lambda: Judged(bundle=SIZE, prior=2.0),
+        "default, prior x1/2": lambda: Judged(bundle=SIZE, prior=0.5),
+        "default, no bundles": Judged,
+        "default, no bundles, paired": lambda: Judged(paired=True),
         "proposal": lambda: Judged(QUICK, lean=True),
         "proposal, paired": lambda: Judged(QUICK, lean=True, paired=True),
         "explore": lambda: Explore(block=11, margin=0.6, rounds=1),

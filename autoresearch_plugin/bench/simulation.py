@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -25,7 +25,10 @@ WAIT = 0.02  # of a run: how often a lane looks whether another one is done
 
 @dataclass
 class Idea:
-    """A candidate: its true effect on the head that it was written for."""
+    """A candidate: its true effect on the head that it was written for.
+
+    A bundle has `parts`, which were candidates before.
+    """
 
     effect: float
     head: int
@@ -33,6 +36,14 @@ class Idea:
     misleading: float
     number: int = 0
     runs: int = 0
+    parts: tuple[Idea, ...] = ()
+
+    @property
+    def leaves(self) -> list[Idea]:
+        """The single changes that it is made of."""
+        if not self.parts:
+            return [self]
+        return [leaf for part in self.parts for leaf in part.leaves]
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,7 @@ class Session:
     rng: random.Random
     levels: list[float] = field(default_factory=lambda: [0.0])
     keeps: list[float] = field(default_factory=list)
+    in_bundles: list[float] = field(default_factory=list)  # effects of kept parts
     decided: list[tuple[float, bool, int]] = field(default_factory=list)
     used: float = 0.0
     spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
@@ -95,6 +107,7 @@ class Session:
     _kept_as: list[int] = field(default_factory=list)  # places in `decided`
     _meetings: dict[tuple[int, int], float] = field(default_factory=dict)
     _reverted: set[int] = field(default_factory=set)
+    _places: dict[int, int] = field(default_factory=dict)  # of ideas in `decided`
 
     @property
     def head(self) -> int:
@@ -145,6 +158,32 @@ class Session:
         idea.head = self.head
         return rng.random() >= world.conflict
 
+    def bundle(self, ideas: Sequence[Idea]) -> Idea | None:
+        """One candidate of several, as far as they apply together; None if only one
+        does. Each meets the ones before it as it would meet a keep."""
+        world, rng = self.world, self.rng
+        parts: list[Idea] = []
+        for idea in ideas:
+            if self.restack(idea) and all(self._meets(idea, one) for one in parts):
+                parts.append(idea)
+        if len(parts) < 2:
+            return None
+        self._ideas += 1
+        misleading = rng.gauss(0.0, 3.0) if rng.random() < world.crossing else 0.0
+        effect = sum(part.effect for part in parts)
+        return Idea(
+            effect, self.head, False, misleading, self._ideas, parts=tuple(parts)
+        )
+
+    def _meets(self, idea: Idea, other: Idea) -> bool:
+        """What another part does to an idea; False if their patches conflict."""
+        world, rng = self.world, self.rng
+        if rng.random() < world.redundant:
+            idea.effect = max(idea.effect, 0.0)
+        size = min(abs(idea.effect), abs(other.effect), 3.0)
+        idea.effect += rng.gauss(0.0, world.interaction * size)
+        return rng.random() >= world.conflict
+
     def keep(self, idea: Idea) -> None:
         """Make an idea part of the baseline."""
         assert idea.head == self.head, "an idea is kept on the head it was moved to"
@@ -190,9 +229,21 @@ class Session:
         self._decide(idea, False)
 
     def _decide(self, idea: Idea, kept: bool) -> None:
+        if idea.parts:
+            if kept:
+                self._keep_parts(idea.leaves)
+            return
+        self._places[idea.number] = len(self.decided)
         self.decided.append(
             (math.inf if idea.crashes else idea.effect, kept, idea.runs)
         )
+
+    def _keep_parts(self, leaves: Sequence[Idea]) -> None:
+        """They were discarded one by one, and are in the baseline all the same."""
+        self.in_bundles += [leaf.effect for leaf in leaves]
+        for leaf in leaves:
+            effect, _, runs = self.decided[self._places[leaf.number]]
+            self.decided[self._places[leaf.number]] = effect, True, runs
 
     # --------------------------------------------------------------------- the clock
 

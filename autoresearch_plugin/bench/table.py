@@ -64,7 +64,8 @@ class Tally:
     `counts` has, by name: candidates tried and kept by the size of their true gain
     (`tried 3` is above the third of GAINS), keeps and false keeps by grade, losers by
     three sigma and those of them that had one run or less. `spent` is device time by
-    kind; `firsts` the minutes to the first discard and keep of each session.
+    kind; `firsts` the minutes to the first discard and keep of each session; `parts`
+    are the ideas that came in with a bundle, `idle_parts` those that gain nothing.
     """
 
     sessions: int = 0
@@ -79,6 +80,8 @@ class Tally:
     counts: Counter[str] = field(default_factory=Counter)
     spent: Counter[str] = field(default_factory=Counter)
     firsts: list[tuple[float, float]] = field(default_factory=list)
+    parts: int = 0
+    idle_parts: int = 0
 
     @classmethod
     def of(cls, session: Session) -> Tally:
@@ -98,6 +101,8 @@ class Tally:
             counts=_counts(session),
             spent=Counter({k: v * HOURS_PER_RUN for k, v in session.spent.items()}),
             firsts=[(session.first_discard * minutes, session.first_keep * minutes)],
+            parts=len(session.in_bundles),
+            idle_parts=sum(effect >= 0 for effect in session.in_bundles),
         )
 
     def __add__(self, other: Tally) -> Tally:

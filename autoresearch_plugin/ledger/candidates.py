@@ -107,7 +107,7 @@ class Candidates(Connection):
         return self._query(
             "SELECT c.id, c.session, c.kind, c.title, c.category, c.edits, "
             "c.signature, c.source_key, c.head, c.changes, c.retests, c.repairs, "
-            "c.agent, c.state, c.reason, c.commit_id, "
+            "c.parts, c.agent, c.state, c.reason, c.commit_id, "
             "json_extract(v.evidence, '$.effect', '$.effect_sd', '$.candidate.mean', "
             "'$.relation') AS verdict, t.id AS trial, "
             "coalesce(t.summary, '{}')<>'{}' OR coalesce(t.interim, 'null')<>'null' OR "

@@ -54,9 +54,10 @@ ALTER TABLE reservations ADD COLUMN agent TEXT;
 ALTER TABLE events ADD COLUMN agent TEXT;
 """
 
-# Where a score of the audit was made.
+# Where a score of the audit was made; what a bundle is made of.
 PLACES = """
 ALTER TABLE audits ADD COLUMN device TEXT;
+ALTER TABLE candidates ADD COLUMN parts TEXT;
 """
 
 # What was answered and is not in the queue yet.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -65,6 +66,9 @@ def show(options: argparse.Namespace) -> Iterator[str]:
     for name in ("retests", "repairs"):
         if row[name]:
             yield f"  {name:<10} #{row[name]:03d}"
+    if row["parts"]:
+        parts = ", ".join(f"#{number:03d}" for number in json.loads(row["parts"]))
+        yield f"  {'parts':<10} {parts}"
     reason = row["reason"].removeprefix(f"{row['state']}: ")
     yield f"  {'state':<10} {row['state']}: {flat(reason)}"
     if row["commit_id"]:

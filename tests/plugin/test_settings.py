@@ -32,6 +32,7 @@ GOOD = {  # option: (what is written, what it means)
     "max-usd": ("0", 0.0),
     "max-runs": ("4", 4),
     "rule": ("greedy", "greedy"),
+    "bundle": ("3", 3),
     "stop-early": ("never", "never"),
     "audit": ("always", "always"),
     "sandbox": ("none", "none"),
@@ -44,6 +45,8 @@ GOOD = {  # option: (what is written, what it means)
 }
 BAD = [
     ("direction", "down", "min or max"),
+    ("bundle", "1", "2 to 10"),
+    ("bundle", "eleven", "whole number"),
     ("stop-early", "soon", "auto or never"),
     ("audit", "yes", "auto, always or never"),
     ("budget", "five", "300, 300s, 5m or 340steps"),
