@@ -56,7 +56,7 @@ def research(path: Path, count: int = 0) -> Crowd:
             noise_unpaired=None,
             noise_df=1.0,
         ),
-        device=SimpleNamespace(name="CPU", kind="cpu"),  # type: ignore[arg-type]
+        device=SimpleNamespace(id="cpu:0", name="CPU", kind="cpu"),  # type: ignore[arg-type]
         executor=None,  # type: ignore[arg-type]
         repository=None,
         rule=judge.DEFAULT,

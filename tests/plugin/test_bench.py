@@ -246,7 +246,7 @@ def test_a_stop_is_that_of_the_shipped_rule():
         interim = rng.gauss(0, 2)
         experience = early.Experience(stopping.residuals, stopping.spared)
         expected = experience.forecast(interim - 0.5, 1.0)
-        found = stopping._forecast(interim - 0.5, 1.0)
+        found = stopping.forecast(interim - 0.5, 1.0)
         assert (found is None) is (expected is None)
         if found is not None and expected is not None:
             assert found == pytest.approx(expected)

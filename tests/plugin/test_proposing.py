@@ -277,7 +277,7 @@ def test_an_idea_that_was_never_decided_may_come_again(
         repository=None,
         settings=SimpleNamespace(target="train.py"),
         profile=SimpleNamespace(direction="min"),
-        device=SimpleNamespace(name="CPU"),
+        device=SimpleNamespace(id="cpu:0", name="CPU"),
     )
     request = requesting.build_request(facts)  # type: ignore[arg-type]
     ledger.close()
