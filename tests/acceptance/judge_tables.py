@@ -35,6 +35,8 @@ LONG = (Place(gpu_hours=200.0), Place(gpus=8, gpu_hours=200.0))
 BOUNDS = (1.25, 1.5, 3.0, 5.0, 10.0)
 PAIRED_WORLDS = ("shared seeds", "half-shared seeds", "no-ops only", "very noisy")
 BASIC = ("greedy", "greedy, stops early", "default")
+PROPOSALS = ("proposal", "proposal, paired")
+PAIRED = ("default, paired", "default, no bundles, paired")
 
 
 def default_at(bound: float, alarm: float = math.inf) -> Callable[[], Policy]:
@@ -59,14 +61,14 @@ def jobs() -> Iterator[tuple[Place, str]]:
     """What is measured, the most wanted first."""
     for rule in VARIANTS:
         yield REFERENCE, rule
-    for rule in (*BASIC, "proposal", "proposal, paired", "default, paired"):
+    for rule in (*BASIC, *PROPOSALS, *PAIRED):
         for world in PAIRED_WORLDS:
             yield Place(world), rule
     for world in WORLDS:
-        for rule in (*BASIC, "proposal"):
+        for rule in (*BASIC, "default, no bundles", "proposal"):
             yield Place(world), rule
     for place in reversed(LONG):
-        for rule in (*BASIC, "proposal"):
+        for rule in (*BASIC, "default, no bundles", "proposal"):
             yield place, rule
 
 
@@ -173,17 +175,23 @@ def _details(cells: dict[tuple[Place, str], Any]) -> Iterator[str]:
             f"{name} {counts[f'false {name}']}/{counts[f'graded {name}']}"
             for _, name, _ in judge.GRADES
         )
+        riders = f"{_percent(tally.idle_parts, tally.parts)} of {tally.parts}"
         yield (
             f"\n{name}: per 100 {100 * tally.keeps / tally.decided:.2f} kept, "
             f"{100 * tally.false_keeps / tally.decided:.2f} falsely; losers "
             f"{_share(counts, 'losers of one run', 'losers')} at once; "
             f"{spent}; first discard {firsts[0]:.1f}, keep {firsts[1]:.1f} min "
-            f"(earliest {earliest:.1f})\n  power {power}\n  grades {grades}"
+            f"(earliest {earliest:.1f})\n  power {power}\n  grades {grades}\n"
+            f"  parts of bundles that gain nothing alone: {riders}"
         )
 
 
 def _share(counts: Counter[str], part: str, whole: str) -> str:
-    return f"{100 * counts[part] / max(1, counts[whole]):.1f} %"
+    return _percent(counts[part], counts[whole])
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{100 * part / max(1, whole):.1f} %"
 
 
 def main() -> None:

@@ -150,7 +150,7 @@ def verdict(decision: str, effect: float, sd: float = 0.002) -> judge.Verdict:
         hurdle=0.0,
         smallest_visible=0.004,
         rule="default",
-        rule_version=2,
+        rule_version=3,
         sentence=decision,
     )
 
