@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -316,35 +315,3 @@ def test_an_audit_that_confirms_takes_a_revocation_back(project: Project) -> Non
     ledger._execute("UPDATE audits SET value=value + 1 WHERE head=?", first)
     assert main(["--root", str(project.path), "audit"]) == 0
     assert ledger.candidate(1)["reason"].startswith("keep: ")
-
-
-def test_an_older_ledger_is_brought_up_to_date(project: Project) -> None:
-    """A file of schema 1 gets what is missing, and nothing is lost."""
-    project.candidate("decay", 'set("DECAY", True)')
-    project.commit()
-    project.research()
-    project.close()
-    path = project.path / ".autoresearch" / "ledger.db"
-    with sqlite3.connect(path) as db:
-        for column in ("interim", "early", "verified", "sandbox", "scoring_cpu"):
-            db.execute(f"ALTER TABLE trials DROP COLUMN {column}")
-        for column in ("step_tokens", "changes", "retests", "repairs"):
-            db.execute(f"ALTER TABLE candidates DROP COLUMN {column}")
-        for (index,) in db.execute(
-            "SELECT name FROM sqlite_master WHERE type='index' AND sql IS NOT NULL AND "
-            "name NOT IN ('candidates_by_source', 'trials_by_head')"
-        ).fetchall():
-            db.execute(f"DROP INDEX {index}")
-        db.execute("ALTER TABLE verdicts DROP COLUMN sandbox")
-        for table in ("candidates", "llm_calls", "reservations", "events"):
-            db.execute(f"ALTER TABLE {table} DROP COLUMN agent")
-        db.execute("ALTER TABLE candidates DROP COLUMN turn")
-        db.execute("ALTER TABLE llm_calls DROP COLUMN answer")
-        db.execute("DROP TABLE audits")
-        db.execute("DROP TABLE waits")
-        db.execute("ALTER TABLE sessions DROP COLUMN asking")
-        db.execute("PRAGMA user_version=1")
-    db.close()
-    assert project.ledger().candidate(1)["state"] == "keep"
-    assert project.ledger().audits(1) == []
-    assert all(trial["interim"] is None for trial in project.ledger().session_trials(1))

@@ -75,7 +75,7 @@ def test_without_one_everything_is_marked(new_project: Any) -> None:
 
     assert ran.ret == 0, text
     assert "note: sandbox L0 (--autoresearch-sandbox=none)" in text
-    assert "sandbox L0 untrusted ===" in text
+    assert "sandbox L0 untrusted =" in text
     assert {row["sandbox"] for row in project.ledger().session_trials(1)} == {
         "L0 untrusted"
     }
