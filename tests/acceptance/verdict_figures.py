@@ -24,6 +24,7 @@ from autoresearch_plugin.bench.rivals import FixedRuns, Greedy, bootstrap, t_tes
 from autoresearch_plugin.bench.simulation import Policy, Session
 from autoresearch_plugin.bench.table import GAINS, Tally
 from autoresearch_plugin.bench.worlds import WORLDS
+from autoresearch_plugin.bundles import SIZE
 
 FIGURES = Path(__file__).resolve().parents[2] / "docs" / "figures"
 BOUNDS = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0)
@@ -46,27 +47,34 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=300)
     sessions = parser.parse_args().sessions
     FIGURES.mkdir(exist_ok=True)
-    default, greedy = tally(Judged, sessions), tally(Greedy, sessions)
+    default, greedy = tally(bundling, sessions), tally(Greedy, sessions)
+    alone = tally(Judged, sessions)
     plt.rcParams.update({"font.size": 10, "axes.spines.top": False})
     plt.rcParams["axes.spines.right"] = False
-    operating({"default": default, "greedy": greedy})
-    frontier(default, greedy, sessions)
+    operating(
+        {"default": default, "default, no bundles": alone, "greedy": greedy},
+        {"default": BLUE, "default, no bundles": GREY, "greedy": RED},
+    )
+    frontier({"default": default, "default, no bundles": alone}, greedy, sessions)
 
 
 # -------------------------------------------------------------------------- figures
 
 
-def operating(tallies: Mapping[str, Tally]) -> None:
-    """Share of candidates that are kept, by what they truly do."""
+def operating(tallies: Mapping[str, Tally], colors: Mapping[str, str]) -> None:
+    """Share of ideas that are kept, alone or in a bundle, by what they truly do."""
     figure, axes = plt.subplots(figsize=(7, 3.6))
     edges = (-4.5, *GAINS, 4.5)
     middles = [(a + b) / 2 for a, b in itertools.pairwise(edges)]
-    for (name, total), color in zip(tallies.items(), (BLUE, RED), strict=True):
+    for name, total in tallies.items():
         shares = [share(total, size) for size in range(len(middles))]
-        axes.plot(middles, shares, "o-", color=color, label=name)
+        axes.plot(middles, shares, "o-", color=colors[name], label=name)
     axes.axvspan(-4.5, 0, color=GREY, alpha=0.12, lw=0)
-    axes.text(-4.3, 88, "harmful or nothing:\nkeeps here are false", color="#555555")
-    axes.set_xlabel("true gain of a candidate, in standard deviations of one run")
+    words = (
+        "harmful or nothing: kept\nalone it is a false keep,\nin a bundle a passenger"
+    )
+    axes.text(-4.3, 80, words, color="#555555", fontsize=9)
+    axes.set_xlabel("true gain of an idea, in standard deviations of one run")
     axes.set_ylabel("kept, %")
     axes.set_ylim(-2, 100)
     axes.legend(frameon=False, loc="center right")
@@ -79,21 +87,29 @@ def share(total: Tally, size: int) -> float:
     return 100 * total.counts[f"kept {size}"] / tried if tried else math.nan
 
 
-def frontier(default: Tally, greedy: Tally, sessions: int) -> None:
+def bundling(rule: judge.Rule = judge.DEFAULT) -> Policy:
+    """The rule as it ships."""
+    return Judged(rule, bundle=SIZE)
+
+
+def frontier(known: Mapping[str, Tally], greedy: Tally, sessions: int) -> None:
     """What each rule gains, and how many of its keeps are false."""
     figure, axes = plt.subplots(figsize=(7, 4.2))
     unit = greedy.gain_per_hour
     curve = []
     for bound in BOUNDS:
         rule = replace(judge.DEFAULT, keep_e=bound)
-        curve.append(point(tally(lambda rule=rule: Judged(rule), sessions), unit))
+        curve.append(point(tally(lambda rule=rule: bundling(rule), sessions), unit))
     axes.plot(*zip(*curve, strict=True), "-", color=BLUE, lw=1.2)
     for bound, spot in zip(BOUNDS, curve, strict=True):
         axes.annotate(f"{bound:g}", spot, (4, -11), textcoords="offset points",
                       fontsize=7, color=BLUE)  # fmt: skip
+    for name, total in known.items():
+        spot = point(total, unit)
+        axes.plot(*spot, "o", color=BLUE)
+        axes.annotate(name, spot, (6, 5), textcoords="offset points", fontsize=8)
     for name, policy, color in (
-        ("default", Judged, BLUE),
-        ("default, runs to the end", lambda: Judged(early_stop=False), BLUE),
+        ("default, runs to the end", POLICIES["default, runs to the end"], BLUE),
         ("explore (simulated only)", POLICIES["explore"], GREEN),
         ("quick (a proposal)", POLICIES["proposal"], GREEN),
         ("greedy", Greedy, RED),
