@@ -169,7 +169,7 @@ def test_statements_are_built_from_our_own_words_alone() -> None:
     """An f-string in SQL holds names of columns and of conditions, never a value."""
     allowed = {"names", "marks", "changes", "where", "order", "_READ", "undone"}
     allowed |= {"version", "VERSION", "AUDITS", "IDEAS", "WAITS", "_OLD_OUTPUT"}
-    allowed |= {"INDEXES", "AGENTS", "ANSWERS", "_SESSIONS", "_POOL"}
+    allowed |= {"INDEXES", "AGENTS", "ANSWERS", "PLACES", "_SESSIONS", "_POOL"}
     allowed |= {"table", "column", "kind", "name", "first"}  # of our own schema
     for path in (ROOT / "autoresearch_plugin/ledger").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
