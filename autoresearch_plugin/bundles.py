@@ -17,6 +17,7 @@ from autoresearch_plugin.tried import Tried
 
 SIZE = 5  # near misses in a bundle
 LEAST_GAIN = 0.25  # standard errors of its difference that a near miss was better by
+LONG = 20  # candidates of a session, so that a near miss may have its second chance
 PROPOSER = "bundle"
 WORDS_EACH = 80  # of a part's label in the hypothesis
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoresearch_plugin import containment, fingerprint, judge, patch
+from autoresearch_plugin.bundles import LONG
 from autoresearch_plugin.errors import SessionStopping
 from autoresearch_plugin.idea import Head
 from autoresearch_plugin.trial import Budget, Outcome, Profile, TrialResult
@@ -76,9 +77,10 @@ class Hold:
 
     @property
     def bundles(self) -> bool:
-        """Whether near misses are tried together: in a search, under the own rule."""
-        own = isinstance(self.rule, judge.Rule)
-        return self.moves_head and self.settings.bundle > 0 and own
+        """Whether near misses are tried together: in a long search, by our own rule."""
+        own, limit = isinstance(self.rule, judge.Rule), self.settings.experiments
+        is_long = limit is None or limit >= LONG
+        return self.moves_head and own and is_long and self.settings.bundle > 0
 
     @property
     def sandbox(self) -> str:

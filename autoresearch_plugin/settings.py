@@ -59,7 +59,8 @@ OPTIONS = (
     Option("rule", "default, greedy, or MODULE:NAME of your own", "RULE"),
     Option(
         "bundle",
-        "try so many near misses together, 2 to 10 (default 5; 0: never)",
+        "in sessions of 20 experiments or more, try so many near misses together, "
+        "2 to 10 (default 5; 0: never)",
         "N",
     ),
     Option("stop-early", "auto or never: end losers inside their run", "WHEN"),
