@@ -2,7 +2,7 @@
 
 To prove a small gain takes many runs, and most near misses are luck. Five together gain
 several times as much as one, so that a few runs prove them or drop them all: group
-testing. What is proven is the bundle; of its parts a quarter gains nothing alone
+testing. What is proven is the bundle; of its parts a third gains nothing alone
 (docs/verdicts.md).
 """
 
@@ -15,9 +15,7 @@ from autoresearch_plugin.candidate import Proposal, apply_edits
 from autoresearch_plugin.errors import PatchError
 from autoresearch_plugin.tried import Tried
 
-SIZE = 5  # near misses in a bundle
 LEAST_GAIN = 0.25  # standard errors of its difference that a near miss was better by
-LONG = 20  # candidates of a session, so that a near miss may have its second chance
 PROPOSER = "bundle"
 WORDS_EACH = 80  # of a part's label in the hypothesis
 
@@ -29,22 +27,21 @@ def near_misses(tried: Sequence[Tried], sign: float) -> list[Tried]:
     are in no bundle yet. A bundle that was a near miss itself is one part.
     """
     used = {number for one in tried if _counts(one) for number in one.parts}
-    gains = {one.number: _gain(one, sign) for one in tried if one.number not in used}
-    found = [one for one in tried if gains.get(one.number, 0.0) >= LEAST_GAIN]
-    return sorted(found, key=lambda one: (-gains[one.number], one.number))
+    found = [
+        one
+        for one in tried
+        if one.verdict == "discard"
+        and one.generated
+        and one.retests is None
+        and one.number not in used
+        and one.gain(sign) >= LEAST_GAIN
+    ]
+    return sorted(found, key=lambda one: (-one.gain(sign), one.number))
 
 
 def _counts(one: Tried) -> bool:
     """Whether a bundle's parts are used up: not if it did not apply any more."""
     return one.verdict != "discard" or one.effect is not None
-
-
-def _gain(one: Tried, sign: float) -> float:
-    """In standard errors; 0 for what can be no part."""
-    candidate = one.verdict == "discard" and one.generated and one.retests is None
-    if not candidate or one.effect is None or not one.effect_sd:
-        return 0.0
-    return -sign * one.effect / one.effect_sd
 
 
 def bundle(

@@ -44,12 +44,11 @@ def near_misses(tried: Sequence[Tried], sign: float) -> list[Tried]:
     """Discards that were not told from their baseline, on the promising side; the
     best first. `sign` is 1 for a metric that should fall, else -1."""
     found = [
-        (sign * one.effect / one.effect_sd, one)
+        one
         for one in tried
-        if one.verdict == "discard" and one.unclear and one.effect and one.effect_sd
+        if one.verdict == "discard" and one.unclear and one.gain(sign) > 0
     ]
-    better = sorted((x for x in found if x[0] < 0), key=lambda x: (x[0], -x[1].number))
-    return [one for _, one in better[:NEAR_MISSES]]
+    return sorted(found, key=lambda one: (-one.gain(sign), one.number))[:NEAR_MISSES]
 
 
 def paused(tried: Sequence[Tried], refused: int = 0) -> tuple[str, ...]:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoresearch_plugin import containment, fingerprint, judge, patch
-from autoresearch_plugin.bundles import LONG
 from autoresearch_plugin.errors import SessionStopping
 from autoresearch_plugin.idea import Head
+from autoresearch_plugin.settings import BUNDLES_FROM
 from autoresearch_plugin.trial import Budget, Outcome, Profile, TrialResult
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Hold:
     def bundles(self) -> bool:
         """Whether near misses are tried together: in a long search, by our own rule."""
         own, limit = isinstance(self.rule, judge.Rule), self.settings.experiments
-        is_long = limit is None or limit >= LONG
+        is_long = limit is None or limit >= BUNDLES_FROM
         return self.moves_head and own and is_long and self.settings.bundle > 0
 
     @property

@@ -130,6 +130,7 @@ def _is_open(
 def _tried(rows: Sequence[Row]) -> list[Tried]:
     edits = _loaded(row["edits"] for row in rows)
     changes = _loaded(row["changes"] or "[]" for row in rows)
+    parts = _loaded(row["parts"] or "[]" for row in rows)
     verdicts = _loaded(row["verdict"] or "[null, null, null, null]" for row in rows)
     return [
         Tried(
@@ -150,10 +151,10 @@ def _tried(rows: Sequence[Row]) -> list[Tried]:
             generated=row["kind"] == "generated",
             retests=row["retests"],
             repairs=row["repairs"],
-            parts=tuple(json.loads(row["parts"] or "[]")),
+            parts=tuple(joined),
         )
-        for row, edited, moved, verdict in zip(
-            rows, edits, changes, verdicts, strict=True
+        for row, edited, moved, joined, verdict in zip(
+            rows, edits, changes, parts, verdicts, strict=True
         )
     ]
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 GENERATED = "experiments/_generated"  # what a proposer writes; ours alone
 DEFAULT_MAX_USD = 10.0
+BUNDLE = 5  # near misses that are tried together
+BUNDLES_FROM = 20  # experiments: a shorter session has no second chance for one
 CI_HOURS = 5.0
 
 
@@ -59,8 +61,8 @@ OPTIONS = (
     Option("rule", "default, greedy, or MODULE:NAME of your own", "RULE"),
     Option(
         "bundle",
-        "in sessions of 20 experiments or more, try so many near misses together, "
-        "2 to 10 (default 5; 0: never)",
+        f"in sessions of {BUNDLES_FROM} experiments or more, try so many near misses "
+        f"together, 2 to 10 (default {BUNDLE}; 0: never)",
         "N",
     ),
     Option("stop-early", "auto or never: end losers inside their run", "WHEN"),
@@ -109,7 +111,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "max_usd": DEFAULT_MAX_USD,
     "max_runs": 8,
     "rule": "default",
-    "bundle": 5,
+    "bundle": BUNDLE,
     "stop_early": "auto",
     "audit": "auto",
     "sandbox": "auto",

@@ -42,6 +42,13 @@ class Tried:
     printed: str = ""
     parts: tuple[int, ...] = ()
 
+    def gain(self, sign: float) -> float:
+        """How many standard errors it was better by; 0 where that is not known. `sign`
+        is 1 for a metric that should fall, else -1."""
+        if not self.effect or not self.effect_sd:
+            return 0.0
+        return -sign * self.effect / self.effect_sd
+
     @property
     def label(self) -> str:
         """The change in a few words: `LR 0.04→0.05`, `define MLP.forward`."""

@@ -15,7 +15,7 @@ from autoresearch_plugin.bench.judged import Judged
 from autoresearch_plugin.bench.simulation import Ask, Session
 from autoresearch_plugin.bench.table import Place
 from autoresearch_plugin.bench.worlds import WORLDS
-from autoresearch_plugin.bundles import SIZE
+from autoresearch_plugin.settings import BUNDLE
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def coverage(place: Place, runs: int, seeds: range, paired: bool = False) -> Cov
     """Audit the sessions of these seeds with `runs` runs on either side."""
     covered, widths, errors = 0, [], []
     for seed in seeds:
-        policy = Judged(paired=paired, bundle=SIZE)
+        policy = Judged(paired=paired, bundle=BUNDLE)
         world, rng = WORLDS[place.world], random.Random(seed)
         session = Session(world, policy, place.gpus, place.gpu_hours, rng).run()
         found = of(session, policy, runs)

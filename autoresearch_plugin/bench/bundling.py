@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from autoresearch_plugin.bench.simulation import Idea, Session
-from autoresearch_plugin.bundles import LEAST_GAIN, SIZE
+from autoresearch_plugin.bundles import LEAST_GAIN
 
 
 @dataclass
 class NearMisses:
     """Discards with a gain too small to be proven, the most promising first out."""
 
-    size: int = SIZE
+    size: int
     _waiting: list[tuple[float, Idea]] = field(default_factory=list)
 
     def offer(self, idea: Idea, gain: float) -> None:

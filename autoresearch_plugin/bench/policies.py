@@ -15,18 +15,18 @@ from autoresearch_plugin.bench.judged import Judged
 from autoresearch_plugin.bench.proposal import Quick
 from autoresearch_plugin.bench.rivals import FixedRuns, Greedy, bootstrap, t_test
 from autoresearch_plugin.bench.simulation import Policy
-from autoresearch_plugin.bundles import SIZE
+from autoresearch_plugin.settings import BUNDLE
 
 QUICK = Quick(alarm=1.0)  # never on guard
 ANYTIME = judge.Rule(keep_e=20.0, n_max=12, name="anytime")
 
 POLICIES: Mapping[str, Callable[[], Policy]] = MappingProxyType(
     {
-        "default": lambda: Judged(bundle=SIZE),
-        "default, paired": lambda: Judged(bundle=SIZE, paired=True),
-        "default, runs to the end": lambda: Judged(bundle=SIZE, early_stop=False),
-        "default, prior x2": lambda: Judged(bundle=SIZE, prior=2.0),
-        "default, prior x1/2": lambda: Judged(bundle=SIZE, prior=0.5),
+        "default": lambda: Judged(bundle=BUNDLE),
+        "default, paired": lambda: Judged(bundle=BUNDLE, paired=True),
+        "default, runs to the end": lambda: Judged(bundle=BUNDLE, early_stop=False),
+        "default, prior x2": lambda: Judged(bundle=BUNDLE, prior=2.0),
+        "default, prior x1/2": lambda: Judged(bundle=BUNDLE, prior=0.5),
         "default, no bundles": Judged,
         "default, no bundles, paired": lambda: Judged(paired=True),
         "proposal": lambda: Judged(QUICK, lean=True),

@@ -24,7 +24,7 @@ from autoresearch_plugin.bench.rivals import FixedRuns, Greedy, bootstrap, t_tes
 from autoresearch_plugin.bench.simulation import Policy, Session
 from autoresearch_plugin.bench.table import GAINS, Tally
 from autoresearch_plugin.bench.worlds import WORLDS
-from autoresearch_plugin.bundles import SIZE
+from autoresearch_plugin.settings import BUNDLE
 
 FIGURES = Path(__file__).resolve().parents[2] / "docs" / "figures"
 BOUNDS = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0)
@@ -89,7 +89,7 @@ def share(total: Tally, size: int) -> float:
 
 def bundling(rule: judge.Rule = judge.DEFAULT) -> Policy:
     """The rule as it ships."""
-    return Judged(rule, bundle=SIZE)
+    return Judged(rule, bundle=BUNDLE)
 
 
 def frontier(known: Mapping[str, Tally], greedy: Tally, sessions: int) -> None:
