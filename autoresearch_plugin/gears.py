@@ -41,12 +41,15 @@ GEARS = {
 
 
 def near_misses(tried: Sequence[Tried], sign: float) -> list[Tried]:
-    """Discards that were not told from their baseline, on the promising side; the
-    best first. `sign` is 1 for a metric that should fall, else -1."""
+    """Discards that were not told from their baseline, on the promising side, and not
+    tried together already; the best first. `sign` is 1 for a metric that should fall,
+    else -1."""
+    together = {number for one in tried for number in one.parts}
     found = [
         one
         for one in tried
         if one.verdict == "discard" and one.unclear and one.gain(sign) > 0
+        if one.number not in together
     ]
     return sorted(found, key=lambda one: (-one.gain(sign), one.number))[:NEAR_MISSES]
 

@@ -121,6 +121,8 @@ def test_near_misses_are_on_the_promising_side(sign: float) -> None:
         tried(5, "keep", effect=-sign * 0.9, effect_sd=0.002),
     ]
     assert [one.number for one in gears.near_misses(past, sign)] == [2, 1]
+    bundle = tried(9, "running", parts=(2, 3))
+    assert [one.number for one in gears.near_misses([*past, bundle], sign)] == [1]
 
 
 def test_refused_answers_in_a_row_ask_for_another_category() -> None:
