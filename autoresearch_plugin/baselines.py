@@ -50,6 +50,8 @@ class Baselines(Measuring):
         running = comparable.running(self, head, devices)
         screened = round(self.ledger.screened_count(head.id) * devices.share)
         wanted = HEAD_TOP_MAX if late else _wanted(have, running, screened)
+        if self.recorded:
+            wanted = self.baseline_runs
         if have + running >= wanted:
             return False  # looked at often by lanes that wait: not worth a lock
         row = comparable.claim_head_run(self, head, wanted)

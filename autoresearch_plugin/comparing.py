@@ -67,7 +67,7 @@ def question(measuring: Measuring, number: int, head: Head) -> judge.Question:
         paired=_noise_of_pairs(measuring, head, mine, base),
         added_lines=asked["added_lines"] or 0,
         vram_ratio=_vram_ratio(measuring, mine, base),
-        max_runs=measuring.settings.max_runs,
+        max_runs=measuring.max_runs,
         sign=sign,
         kept=tuple(v.e_value for v in kept),
         conceded=sum(max(0.0, v.d) for v in kept if not v.proven_lower),

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from autoresearch_plugin.judge import HEAD_MIN
 from autoresearch_plugin.reports.closing import duration
-
-BASELINE_RUNS = 3  # before anything is kept
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A session's size. None: not known, or not limited.
 
-    `call_usd` is the most that one call of the dearest model can cost now; prompts grow
+    `remeasures` says that a kept candidate is measured anew as a baseline. `call_usd`
+    is the most that one call of the dearest model can cost now; prompts grow
     with what was tried. `unpriced` names proposers whose cost is not ours to know.
     """
 
@@ -27,6 +27,7 @@ class Estimate:
     hours: float | None
     gpu_hours: float | None
     max_usd: float
+    remeasures: bool = True
     spent_usd: float = 0.0
     call_usd: float | None = None
     unpriced: tuple[str, ...] = ()
@@ -60,7 +61,7 @@ def brief(estimate: Estimate) -> str:
     parts = ["no number of candidates is set"]
     if estimate.runs is not None:
         low, high = estimate.runs
-        parts = [f"generated candidates take {low} to {high} runs"]
+        parts = [f"generated candidates take {_range(low, high)} runs"]
         if estimate.seconds is not None:
             parts.append(_span(low, high, estimate))
     return f"estimate: {', '.join(parts)}; LLM: {_llm(estimate)}"
@@ -68,13 +69,20 @@ def brief(estimate: Estimate) -> str:
 
 def _runs(estimate: Estimate) -> str:
     generated = "any number of" if estimate.generated is None else estimate.generated
+    most = estimate.max_runs
+    each = "1 run" if most == 1 else f"1 to {most} runs"
     text = (
-        f"{generated} generated and {estimate.hand} hand-written candidates, 1 to "
-        f"{estimate.max_runs} runs each, {estimate.baseline} of the baseline first"
+        f"{generated} generated and {estimate.hand} hand-written candidates, {each} "
+        f"each, {estimate.baseline} of the baseline first"
     )
     if estimate.runs is not None:
-        text += f": {estimate.runs[0]} to {estimate.runs[1]} runs"
-    return f"{text}; a keep adds {BASELINE_RUNS} or more of the new baseline"
+        text += f": {_range(*estimate.runs)} runs"
+    more = f"; a keep adds {HEAD_MIN} or more of the new baseline"
+    return text + more if estimate.remeasures else text
+
+
+def _range(low: object, high: object) -> str:
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _time(estimate: Estimate) -> str:
@@ -92,10 +100,8 @@ def _span(low: int, high: int, estimate: Estimate) -> str:
     assert estimate.seconds is not None
     each = estimate.seconds / estimate.lanes
     plural = "" if estimate.lanes == 1 else "s"
-    return (
-        f"{duration(low * each)} to {duration(high * each)} on {estimate.lanes} "
-        f"lane{plural}"
-    )
+    span = _range(duration(low * each), duration(high * each))
+    return f"{span} on {estimate.lanes} lane{plural}"
 
 
 def _device(estimate: Estimate) -> str:
@@ -104,8 +110,8 @@ def _device(estimate: Estimate) -> str:
         cap = f"no new work after {estimate.gpu_hours:g} device-hours"
     if estimate.runs is None or estimate.seconds is None:
         return cap
-    low, high = (count * estimate.seconds / 3600 for count in estimate.runs)
-    return f"{low:.2g} to {high:.2g} device-hours; {cap}"
+    hours = (f"{count * estimate.seconds / 3600:.2g}" for count in estimate.runs)
+    return f"{_range(*hours)} device-hours; {cap}"
 
 
 def _llm(estimate: Estimate) -> str:

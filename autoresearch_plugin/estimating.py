@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from autoresearch_plugin.estimate import BASELINE_RUNS, Estimate
+from autoresearch_plugin.estimate import Estimate
 from autoresearch_plugin.requesting import build_request
 from autoresearch_plugin.screen import run_seconds
 
@@ -30,10 +30,11 @@ def estimate_of(state: State, hand: int = 0) -> Estimate:
         wanted = 0
     return Estimate(
         lanes=state.lanes,
-        max_runs=settings.max_runs,
+        max_runs=research.max_runs,
         generated=None if wanted is None else wanted - ledger.decided_count(session),
         hand=hand,
-        baseline=max(0, BASELINE_RUNS - measured),
+        baseline=max(0, research.baseline_runs - measured),
+        remeasures=not research.recorded,
         seconds=run_seconds(research),
         hours=settings.hours,
         gpu_hours=settings.gpu_hours,

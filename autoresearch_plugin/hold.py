@@ -76,6 +76,21 @@ class Hold:
         return self.budget.unit == "steps"
 
     @property
+    def recorded(self) -> bool:
+        """Whether the rule compares with recorded runs and measures no new baseline."""
+        return bool(getattr(self.rule, "recorded", False))
+
+    @property
+    def max_runs(self) -> int:
+        """The most runs of a candidate."""
+        return 1 if self.recorded else self.settings.max_runs
+
+    @property
+    def baseline_runs(self) -> int:
+        """How many runs the first baseline needs before anything is kept."""
+        return 1 if self.recorded else judge.HEAD_MIN
+
+    @property
     def bundles(self) -> bool:
         """Whether near misses are tried together: in a long search, by our own rule."""
         own, limit = isinstance(self.rule, judge.Rule), self.settings.experiments

@@ -197,10 +197,15 @@ class Rule:
 
 @dataclass(frozen=True)
 class Greedy:
-    """autoresearch's own rule: one run, lower than the best number so far is a keep."""
+    """autoresearch's own rule: one run, lower than the best number so far is a keep.
+
+    `recorded` says that a kept candidate's run is the new baseline's number, as it was
+    recorded: it is never measured again.
+    """
 
     name: str = "greedy"
     version: int = 1
+    recorded: bool = True
 
     def __call__(self, question: Question) -> Opinion:
         """Keep or discard after the first run."""

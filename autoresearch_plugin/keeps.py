@@ -42,12 +42,19 @@ def commit(research: Research, claim: Claim) -> str:
         trailers(research, idea.signature, patched, judgement.verdict),
     )
     research.ledger.update_candidate(judgement.number, commit_id=sha)
-    # Pairs need a bank of seeds that nobody has chosen from; means do not, and the runs
-    # after the first make the new baseline firmer (docs/benchmarks/judge.md).
-    inherits = None if research.paired else judgement.number
     amount = _amount(research, head, judgement.number)
+    inherits = judgement.number if _goes_on(research, judgement.verdict) else None
     research.enter_head(patched, sha, amount, inherits)
     return sha
+
+
+def _goes_on(research: Research, verdict: Verdict) -> bool:
+    """Whether runs of a kept candidate count for the baseline that it becomes.
+
+    Pairs need a bank of seeds that nobody has chosen from. Means do not, and the runs
+    after the first make the baseline firmer (docs/benchmarks/judge.md).
+    """
+    return research.recorded or (not research.paired and verdict.n > 1)
 
 
 def _amount(research: Research, head: Head, number: int) -> float | None:

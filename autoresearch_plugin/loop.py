@@ -198,7 +198,7 @@ class Research(Baselines):
             return False
         same = (verdict.rule, verdict.rule_version) == judge.name_of(self.rule)
         undecided = verdict.decision == "discard" and verdict.e_value >= verdict.go_e
-        return same and not (undecided and verdict.n < self.settings.max_runs)
+        return same and not (undecided and verdict.n < self.max_runs)
 
     def _is_near_miss(self, idea: Idea, old: Row) -> bool:
         """Whether it was left for a bundle after one run: who wrote a test by hand
@@ -272,7 +272,7 @@ class Research(Baselines):
             row = self.ledger.start_trial(
                 self.session, head.id, number, done, self.device.id
             )
-            label = f"#{number:03d} run {done + 1} of at most {self.settings.max_runs}"
+            label = f"#{number:03d} run {done + 1} of at most {self.max_runs}"
             watch = self._watch(number, head, row)
             foreseen: list[judge.Verdict] = []
             positions = self._positions(number, head, row, foreseen)

@@ -178,13 +178,15 @@ def run_seconds(research: Research) -> float | None:
 
 def plan(research: Research) -> str:
     """What is coming, before any trial."""
-    most = research.settings.max_runs
-    text = f"each candidate: up to {most} runs of {research.budget}"
+    most, enough = research.max_runs, research.baseline_runs
+    text = f"each candidate: up to {most} run{'s' * (most > 1)} of {research.budget}"
     each = run_seconds(research)
     if each is None:
-        return f"{text}; baseline first: 1 run, 3 before anything is kept"
+        more = f", {enough} before anything is kept" if enough > 1 else ""
+        return f"{text}; baseline first: 1 run{more}"
     low, high = duration(each), duration(each * most)
     have = len(research.ledger.head_trials(research.head().id))
-    need = max(0, 3 - have)
-    first = f"baseline first: {need} runs, about {duration(each * need)}"
+    need = max(0, enough - have)
+    runs = f"{need} run{'s' * (need > 1)}"
+    first = f"baseline first: {runs}, about {duration(each * need)}"
     return f"{text} ({low} to {high}), {first if need else 'baseline measured'}"

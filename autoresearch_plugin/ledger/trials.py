@@ -145,13 +145,15 @@ class Trials(Sessions):
         )
 
     def _inherited(self, head: str) -> list[Row]:
-        """The last runs before a keep, all but the first: that one chose it."""
+        """The last runs before a keep: all but the first, which chose it, unless it is
+        the only one."""
         row = self._one(
             "SELECT c.id, c.head FROM heads h JOIN candidates c ON c.id=h.inherits "
             "WHERE h.id=?",
             head,
         )
-        return self.good_trials(row["id"], row["head"])[1:] if row else []
+        runs = self.good_trials(row["id"], row["head"]) if row else []
+        return runs[1:] or runs
 
     def candidate_trials(self, candidate: int, head: str | None = None) -> list[Row]:
         """Finished runs of a candidate (on one head), oldest first."""

@@ -85,7 +85,7 @@ def lines(facts: Facts) -> Iterator[str]:
         effect = f"{keep.effect:+.1e} ± {keep.effect_sd:.0e}"
         yield (
             f"{word} #{keep.number:03d} {keep.title[:38]:<38} {effect}   "
-            f"{keep.runs} runs{', ' if keep.grade else ''}{keep.grade}   "
+            f"{keep.runs} run{'s' * (keep.runs != 1)}{', ' if keep.grade else ''}{keep.grade}   "
             f"{keep.commit[:7]}"
         )
     if not facts.kept:
