@@ -263,9 +263,9 @@ class Research(Baselines):
             return judged
         self.check_time()
         self.ensure_head(head, 1)
-        failure, budget = self.charged_budget(number, head, patched)
-        if failure is not None:
-            return self._crash(number, head, patched, failure)
+        price = self.price(number, head, patched)
+        if price.failed is not None:
+            return self._crash(number, head, patched, price.failed)
         while True:
             self.check_time()
             done = len(self.ledger.good_trials(number, head.id))
@@ -276,6 +276,7 @@ class Research(Baselines):
             watch = self._watch(number, head, row)
             foreseen: list[judge.Verdict] = []
             positions = self._positions(number, head, row, foreseen)
+            budget = self.charged(head, price)
             result = self.trial(
                 head, patched, row, budget, label, watch, positions=positions
             )
@@ -291,6 +292,16 @@ class Research(Baselines):
             if self.profile.isolates and result.verified is None:
                 verdict = foreseen[-1]  # nobody looked, since it loses: that stands
             self.tell(f"{label}: {self.value_text(result)}; {verdict.sentence}")
+            if verdict.decision != "discard" and not price.is_exact:
+                price = self.price(number, head, patched, known=price)
+                if price.failed is not None:
+                    return self._crash(number, head, patched, price.failed, done)
+                if price.ratio != 1.0:
+                    self.tell(
+                        f"{label}: a step costs {price.ratio:.2f} of its parent's, "
+                        f"so once more with {self.charged(head, price)}"
+                    )
+                    continue
             if verdict.decision == "replicate":
                 verdict = self._firmer_head(number, head, done + 1, verdict)
             why = self._overspent(number, head) if verdict.decision == "keep" else None

@@ -21,6 +21,7 @@ from autoresearch_plugin import (
 )
 from autoresearch_plugin.errors import DeviceLost, InfrastructureError
 from autoresearch_plugin.executors.local import scratch_dir
+from autoresearch_plugin.executors.pace import EXACT, Pace
 from autoresearch_plugin.hold import Hold
 from autoresearch_plugin.idea import Head
 from autoresearch_plugin.paths import data_dir, reference, state_dir
@@ -28,7 +29,6 @@ from autoresearch_plugin.quoting import barred
 from autoresearch_plugin.trial import Budget, Outcome, TrialResult, TrialSpec
 
 if TYPE_CHECKING:
-    from autoresearch_plugin.executors.pace import Pace
     from autoresearch_plugin.ledger import Row
     from autoresearch_plugin.midway import Midway
 
@@ -44,19 +44,21 @@ class Measuring(Hold):
 
     # --------------------------------------------------------------- the budget
 
-    def charged_budget(
-        self, number: int, head: Head, patched: str
-    ) -> tuple[TrialResult | None, Budget]:
-        """The candidate's budget: fewer steps for dearer ones (docs/contract.md)."""
-        budget = self.budget_of(head)
-        if not (self.profile.charged and budget.unit == "steps"):
-            return None, budget
-        known = self.ledger.candidate(number)
-        if known["ratio"] is not None and self.ledger.good_trials(number, head.id):
-            return None, _charged(budget, known["ratio"])  # a resumed candidate
-        pace = self._pace(head, patched, budget)
+    def price(
+        self, number: int, head: Head, patched: str, known: Pace | None = None
+    ) -> Pace:
+        """What the candidate's step costs: dearer ones get fewer (docs/contract.md).
+
+        With a rough price `known` it becomes exact.
+        """
+        if not (self.profile.charged and self.budget.unit == "steps"):
+            return EXACT
+        row = self.ledger.candidate(number)
+        if row["ratio"] is not None and self.ledger.good_trials(number, head.id):
+            return replace(EXACT, ratio=row["ratio"])  # a resumed candidate
+        pace = self._pace(head, patched, known)
         if pace.failed is not None and pace.failed.outcome.is_interruption:
-            pace = self._pace(head, patched, budget)
+            pace = self._pace(head, patched, known)
         if pace.failed is not None:
             self._raise_if_stopped(pace.failed)
             if pace.culprit == "parent":
@@ -64,20 +66,33 @@ class Measuring(Hold):
                     f"the baseline failed while its pace was measured: "
                     f"{pace.failed.message}{last_words(pace.failed)}"
                 )
-            return pace.failed, budget
+            return pace
         self.ledger.update_candidate(
-            number, ratio=pace.ratio, step_tokens=pace.tokens_per_step
+            number,
+            ratio=pace.ratio if pace.is_exact else None,
+            step_tokens=pace.tokens_per_step,
         )
-        return None, _charged(budget, pace.ratio)
+        self.ledger.retire_trials(number, head.id, self.charged(head, pace))
+        return pace
 
-    def _pace(self, head: Head, patched: str, budget: Budget) -> Pace:
+    def _pace(self, head: Head, patched: str, known: Pace | None) -> Pace:
+        budget = self.budget_of(head)
         with self._scratch(head.source) as ours, self._scratch(patched) as theirs:
             return self.executor.pace(
                 self._spec("pace", head.source, ours, 0, budget),
                 self._spec("pace", patched, theirs, 0, budget),
                 self.device,
+                known=known,
+                rough=known is None,
                 should_stop=self.should_stop,
             )
+
+    def charged(self, head: Head, pace: Pace) -> Budget:
+        """What a run of a candidate of this price may use."""
+        budget = self.budget_of(head)
+        if pace.ratio == 1.0:
+            return budget
+        return Budget("steps", max(1, round(budget.amount / pace.ratio)))
 
     def _limits(self, head: Head, budget: Budget) -> tuple[dict[str, float], float]:
         """Wall-clock deadlines per phase and a CPU limit, from the parent's own runs.
@@ -416,11 +431,6 @@ def _both(
         second(event)
 
     return on_event
-
-
-def _charged(budget: Budget, ratio: float) -> Budget:
-    """Steps for a candidate whose step costs `ratio` of its parent's."""
-    return Budget("steps", max(1, round(budget.amount / ratio)))
 
 
 def last_words(result: TrialResult) -> str:

@@ -399,12 +399,8 @@ class State:
         if self._opened is None:
             return
         research = self._opened.research
-        names = {
-            Path(row["file"]).name
-            for row in research.ledger.candidates(research.session)
-            if row["file"] and row["kind"] == "generated"
-        }
         if self.kind == "research":
+            names = set(research.ledger.generated_files(research.session))
             clear_generated(self.config.rootpath, names)
         cut_short = self._interrupted or exitstatus in (2, 3)  # 3: pytest itself broke
         state = "interrupted" if cut_short else "finished"
@@ -418,10 +414,7 @@ class State:
         """Whether candidates wait that nothing but a fault kept from being tried."""
         if self.research.used_up() or (self.session and self.session.shouldfail):
             return False
-        return any(
-            row["kind"] == "generated" and row["state"] in ("queued", "running")
-            for row in self.research.ledger.candidates(self.research.session)
-        )
+        return any(self.research.ledger.open_counts(self.research.session).values())
 
     def failures(self) -> list[str]:
         """What broke in this session since it was started or resumed."""

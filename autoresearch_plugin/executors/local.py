@@ -172,13 +172,15 @@ class LocalExecutor:
         device: Device,
         *,
         steps: int = 20,
+        known: Pace | None = None,
+        rough: bool = False,
         should_stop: ShouldStop | None = None,
     ) -> Pace:
         """What a step of the candidate costs in steps of its parent (contract 5).
 
         The two specs need scratch directories of their own. A child that fails makes it
         a `Pace` with `failed` set; while one child works, the other's time limits do
-        not run.
+        not run. For `known` and `rough` see `pace.measure`.
         """
         return pace.measure(
             lambda: self._child(replace(parent, phase="pace"), device),
@@ -186,6 +188,8 @@ class LocalExecutor:
             _Check(should_stop, None, self._clock),
             steps=steps,
             clock=self._clock,
+            known=known,
+            rough=rough,
         )
 
     def taken_mb(self, device: Device) -> float | None:

@@ -4,17 +4,18 @@ Measured from outside, because the target could set any clock inside. Turns are 
 parent, candidate, candidate, parent, so that a machine that slowly gets warmer or
 busier favours neither, and both on one CPU, because another one has other neighbours.
 A neighbour still makes steps 30 % dearer now and then; so the standard error of the
-ratio is computed too, and they go on stepping until it is small. On systems without
-/proc the wall time of the steps stands in for their CPU time, which is only fair on an
-idle machine.
+ratio is computed too, and they go on stepping until it is small. One round is enough
+to see that a step costs about what it did before, as most do; two rounds make it exact.
+On systems without /proc the wall time of the steps stands in for their CPU time, which
+is only fair on an idle machine.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from autoresearch_plugin.executors.child import Child
 from autoresearch_plugin.executors.transcript import Stop
@@ -24,7 +25,9 @@ DEAD_ZONE = 0.02  # five times the spread of a change that does nothing
 WIDEST = 0.05  # of the dead zone, on a machine too busy to measure better
 GOOD_ERROR = 0.01  # relative, of one round; half the dead zone
 PATIENCE = 3  # times the wanted steps, if the error stays large
+CLOSE = 0.03  # a quotient so near to 1 after one round may be taken for 1 at first
 NAMES = ("parent", "candidate")
+ORDERS = ((0, 1), (1, 0))  # who starts first in each round: the second steps cheaper
 UNTIMED = 3  # first steps of each child, not counted
 _SETTLED = 20e-6  # seconds of CPU between two looks at a child that waits
 
@@ -37,7 +40,8 @@ class Pace:
     quotient as measured, from `parent_seconds` and `candidate_seconds` over `steps`
     steps each, and `error` its standard error. If a child failed, `failed` is its
     result, `culprit` names it ("parent" or "candidate") and the ratio is 1.
-    `tokens_per_step` are the candidate's, as far as it told.
+    `tokens_per_step` are the candidate's, as far as it told; `costs` are the seconds of
+    both, step by step, from so many `rounds`.
     """
 
     ratio: float = 1.0
@@ -49,11 +53,26 @@ class Pace:
     failed: TrialResult | None = None
     culprit: str = ""
     tokens_per_step: float | None = None
+    rounds: int = 0
+    costs: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
 
     @property
     def is_good(self) -> bool:
         """Whether the standard error is small enough to stop stepping."""
         return self.error <= GOOD_ERROR * self.raw
+
+    @property
+    def is_close(self) -> bool:
+        """Whether it can be taken for 1 until something rests on it."""
+        return self.is_good and abs(self.raw - 1) <= CLOSE
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether all rounds were made."""
+        return self.rounds == len(ORDERS)
+
+
+EXACT = Pace(rounds=len(ORDERS))  # where nothing is charged
 
 
 def measure(
@@ -63,42 +82,40 @@ def measure(
     *,
     steps: int,
     clock: Callable[[], float],
+    known: Pace | None = None,
+    rough: bool = False,
 ) -> Pace:
     """Start both, let each take `steps` timed steps in two rounds, compare.
 
     The process that starts second steps 1 to 2 % cheaper (seen with equal sources, in
-    either role), so that each round has another first. `check` is asked again and again
-    while a child works and says why to stop it.
+    either role), so that each round has another first. Where `rough` will do the second
+    round is left out if the quotient is close to 1, which then is the ratio: what looks
+    dearer or cheaper than that, or has `known` rounds behind it, gets all of them.
+    `check` is asked again and again while a child works and says why to stop it.
     """
-    costs = _Costs()
-    for order in ((0, 1), (1, 0)):
-        starts = (start_parent, start_candidate)
-        failed = _round(starts, order, costs, check, steps=steps // 2, clock=clock)
-        if failed is not None:
-            return failed
-    pace = from_costs(costs.parent, costs.candidate)
-    return replace(pace, tokens_per_step=costs.tokens_per_step)
-
-
-@dataclass
-class _Costs:
-    """CPU seconds of the steps of both, and how large the candidate's steps were."""
-
-    parent: list[float] = field(default_factory=list)
-    candidate: list[float] = field(default_factory=list)
-    tokens_per_step: float | None = None
+    pace = known or Pace()
+    starts = (start_parent, start_candidate)
+    for order in ORDERS[pace.rounds :]:
+        pace = _round(
+            pace, starts, order, check, steps=steps // len(ORDERS), clock=clock
+        )
+        if pace.failed is not None:
+            break
+        if rough and pace.is_close and not pace.is_exact:
+            return replace(pace, ratio=1.0)
+    return pace
 
 
 def _round(
+    known: Pace,
     starts: tuple[Callable[[], Child], Callable[[], Child]],
     order: tuple[int, int],
-    costs: _Costs,
     check: Callable[[Child], Stop | None],
     *,
     steps: int,
     clock: Callable[[], float],
-) -> Pace | None:
-    """One start of both, in `order`; adds to `costs`, or returns what failed."""
+) -> Pace:
+    """`known` and one more start of both, in `order`; or what failed."""
     first, second = order
     with _Pacer(NAMES[first], starts[first], check, clock) as one:
         if not one.steps(UNTIMED):
@@ -107,10 +124,10 @@ def _round(
             if not other.steps(UNTIMED):
                 return other.failure()
             pair = (one, other) if first == 0 else (other, one)
-            return _alternate(pair, costs, steps)
+            return _alternate(known, pair, steps)
 
 
-def _alternate(pair: tuple[_Pacer, _Pacer], costs: _Costs, steps: int) -> Pace | None:
+def _alternate(known: Pace, pair: tuple[_Pacer, _Pacer], steps: int) -> Pace:
     for child in pair:
         child.used()  # start-up and warm-up do not count
     ours: tuple[list[float], list[float]] = [], []
@@ -121,13 +138,18 @@ def _alternate(pair: tuple[_Pacer, _Pacer], costs: _Costs, steps: int) -> Pace |
             ours[which].append(pair[which].used())
         if turn + 1 >= steps and from_costs(*ours).is_good:
             break
-    costs.parent += ours[0]
-    costs.candidate += ours[1]
-    costs.tokens_per_step = pair[1].child.transcript.tokens_per_step
-    return None
+    parent, candidate = (
+        (*before, *new) for before, new in zip(known.costs, ours, strict=True)
+    )
+    return replace(
+        from_costs(parent, candidate),
+        tokens_per_step=pair[1].child.transcript.tokens_per_step,
+        rounds=known.rounds + 1,
+        costs=(parent, candidate),
+    )
 
 
-def from_costs(parent: list[float], candidate: list[float]) -> Pace:
+def from_costs(parent: Sequence[float], candidate: Sequence[float]) -> Pace:
     """The pace of two lists of step costs, as many in each."""
     raw, error = sum(candidate) / max(sum(parent), 1e-9), ratio_error(parent, candidate)
     zone = min(max(DEAD_ZONE, 3 * error), WIDEST) + 1e-12
@@ -135,7 +157,7 @@ def from_costs(parent: list[float], candidate: list[float]) -> Pace:
     return Pace(ratio, raw, error, sum(parent), sum(candidate), len(parent))
 
 
-def ratio_error(parent: list[float], candidate: list[float]) -> float:
+def ratio_error(parent: Sequence[float], candidate: Sequence[float]) -> float:
     """Standard error of sum(candidate) / sum(parent) over pairs of steps.
 
     The usual linearised form for a ratio of means: the spread of what the ratio leaves

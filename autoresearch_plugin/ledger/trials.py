@@ -11,14 +11,13 @@ from typing import Any
 from autoresearch_plugin.ledger.connection import Row
 from autoresearch_plugin.ledger.processes import is_alive, this_process
 from autoresearch_plugin.ledger.sessions import Sessions
-from autoresearch_plugin.trial import TrialResult
+from autoresearch_plugin.trial import Budget, TrialResult
 
-# All columns but the log, which is for people with a SQLite shell and can be long.
+# All columns but log and curve, which are long and for people with a SQLite shell.
 _READ = (
     "id, session, head, candidate, seed_index, seed, state, owner, device, budget, "
     "started, finished, outcome, message, value, metrics, summary, seconds, "
-    "cpu_seconds, curve, interim, early, verified, sandbox, "
-    "scoring_cpu"
+    "cpu_seconds, interim, early, verified, sandbox, scoring_cpu"
 )
 # What pools of noise are made of: read at every verdict, over all runs there are.
 _POOL = "id, head, candidate, seed, started, finished, value, summary, interim"
@@ -144,6 +143,14 @@ class Trials(Sessions):
             *(head, device, but),
         )
 
+    def retire_trials(self, candidate: int, head: str, budget: Budget) -> None:
+        """Runs of a candidate with another budget than this one count no more."""
+        self._execute(
+            "UPDATE trials SET outcome='waited', message='made before its price was "
+            "exact' WHERE candidate=? AND head=? AND outcome='ok' AND budget<>?",
+            *(candidate, head, str(budget)),
+        )
+
     def _inherited(self, head: str) -> list[Row]:
         """The last runs before a keep: all but the first, which chose it, unless it is
         the only one."""
@@ -170,12 +177,16 @@ class Trials(Sessions):
         ]
 
     def midway_trials(self, fingerprint: str) -> list[Row]:
-        """First runs of candidates that were scored in mid-run, oldest first."""
-        return self._trials(
-            "interim<>'null' AND candidate IS NOT NULL AND state='done' AND "
-            "head IN (SELECT id FROM heads WHERE fingerprint=?)",
+        """First runs of candidates that were scored in mid-run, oldest first, with few
+        of their columns: they are looked at before every run."""
+        rows = self._query(
+            "SELECT id, head, candidate, started, finished, outcome, early, interim "
+            "FROM trials WHERE interim<>'null' AND candidate IS NOT NULL AND "
+            "state='done' AND head IN (SELECT id FROM heads WHERE fingerprint=?) "
+            "ORDER BY id",
             fingerprint,
         )
+        return [_read(row, (), ("interim",)) for row in rows]
 
     def drop_trial(self, trial: int) -> None:
         """A run that was stopped on purpose counts as never made."""
@@ -252,7 +263,7 @@ class Trials(Sessions):
     def _trials(self, where: str, *values: Any) -> list[Row]:
         order = "seed_index, id" if "candidate IS NULL" in where else "id"
         sql = f"SELECT {_READ} FROM trials WHERE {where} ORDER BY {order}"
-        objects = ("metrics", "summary", "seconds", "curve")
+        objects = ("metrics", "summary", "seconds")
         return [
             _read(row, objects, ("interim", "verified"))
             for row in self._query(sql, *values)

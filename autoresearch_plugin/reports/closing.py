@@ -85,8 +85,7 @@ def lines(facts: Facts) -> Iterator[str]:
         effect = f"{keep.effect:+.1e} ± {keep.effect_sd:.0e}"
         yield (
             f"{word} #{keep.number:03d} {keep.title[:38]:<38} {effect}   "
-            f"{keep.runs} run{'s' * (keep.runs != 1)}{', ' if keep.grade else ''}{keep.grade}   "
-            f"{keep.commit[:7]}"
+            f"{_runs(keep)}   {keep.commit[:7]}"
         )
     if not facts.kept:
         yield "KEPT    nothing: no candidate was proven better"
@@ -108,6 +107,11 @@ def lines(facts: Facts) -> Iterator[str]:
     names = "junit.xml  kept.xml  results.tsv"
     yield f"read    {facts.report}/  {names}"
     yield f"next    {facts.command}   (this session: {facts.reason})"
+
+
+def _runs(keep: KeptLine) -> str:
+    runs = "1 run" if keep.runs == 1 else f"{keep.runs} runs"
+    return f"{runs}, {keep.grade}" if keep.grade else runs
 
 
 def audit_lines(metric: str, audit: Audit | None, why: str) -> Iterator[str]:

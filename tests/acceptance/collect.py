@@ -108,7 +108,7 @@ def _record(ledger: Ledger, row: Row, trials: list[Row], sign: float) -> Record:
         "e": e,
         "grade": judge.grade(e) if row["state"] == "keep" and e is not None else None,
         "device_seconds": sum(t["finished"] - t["started"] for t in trials),
-        "curve_differs": _differs(mine, partners),
+        "curve_differs": _differs(ledger, mine, partners),
     }
     if verdict:
         record |= {key: verdict[key] for key in ("rule", "rule_version")}
@@ -129,16 +129,24 @@ def kind_of(title: str) -> str:
     return "other"
 
 
-def _differs(mine: list[Row], partners: list[Row | None]) -> bool | None:
+def _differs(
+    ledger: Ledger, mine: list[Row], partners: list[Row | None]
+) -> bool | None:
     """Whether a loss curve leaves the partner's; None if no step was seen of both."""
     pairs = [
         (loss, others[step])
         for trial, partner in zip(mine, partners, strict=True)
-        for others in [dict(partner["curve"]) if partner else {}]
-        for step, loss in trial["curve"] or ()
+        for others in [_curve(ledger, partner) if partner else {}]
+        for step, loss in _curve(ledger, trial).items()
         if step in others
     ]
     return any(one != other for one, other in pairs) if pairs else None
+
+
+def _curve(ledger: Ledger, trial: Row) -> dict[int, float]:
+    """Step: loss."""
+    rows = ledger._query("SELECT curve FROM trials WHERE id=?", trial["id"])
+    return dict(json.loads(rows[0]["curve"] or "[]"))
 
 
 def _first_e(record: Record, verdict: Row, sign: float) -> float | None:

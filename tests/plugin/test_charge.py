@@ -44,3 +44,37 @@ def test_without_pairs_a_keep_goes_on_with_the_runs_it_had(project):
     head = ledger.sessions()[-1]["head"]
     assert len(runs) >= 3
     assert [row["value"] for row in ledger.head_trials(head)] == runs[1:]
+
+
+PRICES = """
+from autoresearch_plugin.executors import pace
+
+def measure(parent, candidate, check, *, steps, clock, known=None, rough=False):
+    assert rough == (known is None)
+    return pace.Pace(rounds=1) if rough else pace.Pace(ratio=1.25, rounds=2)
+
+pace.measure = measure
+"""
+
+
+def test_a_price_is_made_exact_before_anything_rests_on_it(project):
+    """What loses at a price that is about 1 is out; what does not is measured exactly,
+    and tried again if that run was not what it may have."""
+    project.configure("--noise 0.0005 --charge")
+    (project.path / "conftest.py").write_text(PRICES)
+    project.candidate("better", 'set("LR", 0.02)', 'set("DECAY", True)')
+    project.candidate("loser", 'set("LR", 0.9)', strict=False)
+    project.commit()
+
+    result = project.research("-p", "no:xdist")
+
+    assert result.ret == 0, result.stdout.str()
+    ledger = project.ledger()
+    better, loser = ledger.candidates()
+    made = [(t["budget"], t["outcome"]) for t in ledger.candidate_trials(better["id"])]
+    assert made == [("10 steps", "waited"), *[("8 steps", "ok")] * 3]
+    assert (better["state"], better["ratio"]) == ("keep", 1.25)
+    made = [(t["budget"], t["outcome"]) for t in ledger.candidate_trials(loser["id"])]
+    assert made == [("8 steps", "ok")]  # as the new baseline has them
+    assert (loser["state"], loser["ratio"]) == ("discard", None)
+    assert "a step costs 1.25 of its parent's, so once more" in result.stdout.str()

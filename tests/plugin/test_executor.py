@@ -542,7 +542,7 @@ class Stepper:
         return self.transcript.result(Ending(exit_code=0), self.reason, 0.0)
 
 
-def pace_of(parent, candidate, steps=4, limit=100.0):
+def pace_of(parent, candidate, steps=4, limit=100.0, **words):
     """The pace of two steppers, and the order of their turns."""
     world = {"now": 0.0, "turns": ""}
     pace = measure(
@@ -551,6 +551,7 @@ def pace_of(parent, candidate, steps=4, limit=100.0):
         lambda stepper: stepper.transcript.overdue(world["now"]),
         steps=steps,
         clock=lambda: world["now"],
+        **words,
     )
     return pace, world["turns"]
 
@@ -561,6 +562,25 @@ def test_two_children_take_turns_after_a_start_that_is_not_counted():
     assert turns == "ppp" + "ccc" + "pccp" + ".." + "ccc" + "ppp" + "pccp" + ".."
     assert (pace.ratio, pace.steps) == (2.5, 4)
     assert (pace.parent_seconds, pace.candidate_seconds) == (4.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("cost", "ratio", "rounds"), [(1.0, 1.0, 1), (0.975, 1.0, 1), (0.96, 0.96, 2)]
+)
+def test_one_round_will_do_where_the_price_is_about_one(cost, ratio, rounds):
+    """As long as nothing rests on it; a price that may be another one is made exact."""
+    pace, _ = pace_of([1.0], [cost], rough=True)
+    assert (pace.ratio, pace.rounds) == (ratio, rounds)
+    assert pace.is_exact == (rounds == 2)
+
+
+def test_a_rough_price_becomes_exact_with_the_round_that_is_missing():
+    """The candidate first, and the steps of both rounds count."""
+    rough, _ = pace_of([1.0], [0.975], rough=True)
+    pace, turns = pace_of([1.0], [0.955], known=rough)
+    assert turns == "ccc" + "ppp" + "pccp" + ".."
+    assert (pace.steps, pace.is_exact) == (4, True)
+    assert pace.raw == pace.ratio == pytest.approx(0.965)
 
 
 def test_unsteady_steps_are_repeated():
