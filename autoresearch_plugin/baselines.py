@@ -54,6 +54,8 @@ class Baselines(Measuring):
             wanted = self.baseline_runs
         if have + running >= wanted:
             return False  # looked at often by lanes that wait: not worth a lock
+        if have and not late and comparing.pairs_are_sharper(self, head):
+            return False  # pairs need the seeds that a candidate has, and no more
         row = comparable.claim_head_run(self, head, wanted)
         if row is None:
             return False

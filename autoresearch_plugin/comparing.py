@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autoresearch_plugin import comparable, judge
+from autoresearch_plugin.ledger.trials import going_on
 
 if TYPE_CHECKING:
     from autoresearch_plugin.idea import Head
@@ -75,6 +76,13 @@ def question(measuring: Measuring, number: int, head: Head) -> judge.Question:
     )
 
 
+def pairs_are_sharper(measuring: Measuring, head: Head) -> bool:
+    """Whether one seed tells more of a difference than two runs of other seeds."""
+    if not measuring.paired:
+        return False
+    return paired_noise(measuring, head).sigma < unpaired_noise(measuring, head).sigma
+
+
 def unpaired_noise(measuring: Measuring, head: Head) -> judge.Noise:
     """Spread of one run, pooled over everything run under this fingerprint."""
     prior = judge.Prior(measuring.profile.noise_unpaired, measuring.profile.noise_df)
@@ -106,7 +114,7 @@ def paired_noise(measuring: Measuring, head: Head, alike: bool = True) -> judge.
     relative = profile.noise_paired
     if not alike and relative is not None and profile.noise_unpaired is not None:
         relative = max(relative, math.sqrt(2) * profile.noise_unpaired)
-    groups = _groups(measuring)
+    groups = grouped(measuring, measuring.ledger.noise_trials(measuring.fingerprint))
     differences = [
         [
             row["value"] - partner["value"]
@@ -143,12 +151,18 @@ def same_start(one: float | None, other: float | None) -> bool:
     return math.isclose(one, other, rel_tol=SAME_START)
 
 
-def _groups(measuring: Measuring) -> dict[tuple[str, int | None], list[Row]]:
-    """Runs that tell of this set-up's noise, by what was run: (head, candidate or
-    None)."""
+def grouped(
+    measuring: Measuring, rows: list[Row]
+) -> dict[tuple[str, int | None], list[Row]]:
+    """Runs by what was run: (head, candidate or None). A baseline's are those, too,
+    that it has from its time as a candidate."""
     groups: dict[tuple[str, int | None], list[Row]] = {}
-    for row in measuring.ledger.noise_trials(measuring.fingerprint):
+    for row in rows:
         groups.setdefault((row["head"], row["candidate"]), []).append(row)
+    for origin in measuring.ledger.origins(measuring.fingerprint):
+        runs = groups.get((origin["parent"], origin["candidate"]), [])
+        own = groups.setdefault((origin["head"], None), [])
+        own += going_on(runs, bool(origin["paired"]))
     return groups
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from autoresearch_plugin import patch
 from autoresearch_plugin.errors import InfrastructureError
 from autoresearch_plugin.judge import Verdict
+from autoresearch_plugin.paths import promising, reference
 
 if TYPE_CHECKING:
     from autoresearch_plugin.fixtures import Claim
@@ -44,17 +46,17 @@ def commit(research: Research, claim: Claim) -> str:
     research.ledger.update_candidate(judgement.number, commit_id=sha)
     amount = _amount(research, head, judgement.number)
     inherits = judgement.number if _goes_on(research, judgement.verdict) else None
-    research.enter_head(patched, sha, amount, inherits)
+    new = research.enter_head(patched, sha, amount, inherits)
+    with contextlib.suppress(OSError):  # there is none without a sandbox
+        path = promising(research.root, judgement.number)
+        path.replace(reference(research.root, new.id))
     return sha
 
 
 def _goes_on(research: Research, verdict: Verdict) -> bool:
-    """Whether runs of a kept candidate count for the baseline that it becomes.
-
-    Pairs need a bank of seeds that nobody has chosen from. Means do not, and the runs
-    after the first make the baseline firmer (docs/benchmarks/judge.md).
-    """
-    return research.recorded or (not research.paired and verdict.n > 1)
+    """Whether runs of a kept candidate count for the baseline that it becomes
+    (docs/verdicts.md); a lone run is a winner's luck."""
+    return research.recorded or verdict.n > 1
 
 
 def _amount(research: Research, head: Head, number: int) -> float | None:

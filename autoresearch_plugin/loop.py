@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from autoresearch_plugin.errors import (
 from autoresearch_plugin.idea import Head, Idea, Judgement
 from autoresearch_plugin.measuring import Positions, last_words
 from autoresearch_plugin.midway import Midway
+from autoresearch_plugin.paths import promising
 from autoresearch_plugin.quoting import visible
 from autoresearch_plugin.trial import Outcome, TrialResult
 
@@ -357,6 +358,9 @@ class Research(Baselines):
         self.ledger.add_verdict(
             number, head.id, verdict.decision, verdict.to_data(), weakest
         )
+        if verdict.decision == judge.DISCARD:
+            with suppress(OSError):
+                promising(self.root, number).unlink()
         return Judgement(
             verdict.decision, verdict.sentence, number, head, patched, verdict
         )
@@ -366,7 +370,8 @@ class Research(Baselines):
     ) -> judge.Verdict:
         """Give the head the runs that the next comparison needs, and ask again."""
         before = len(comparable.head_runs(self, head))
-        self.ensure_head(head, max(judge.HEAD_MIN, done + 1 if self.paired else 0))
+        least = 1 if comparing.pairs_are_sharper(self, head) else judge.HEAD_MIN
+        self.ensure_head(head, max(least, done + 1 if self.paired else 0))
         grown = len(comparable.head_runs(self, head)) > before
         return comparing.verdict(self, number, head) if grown else verdict
 

@@ -24,7 +24,7 @@ from autoresearch_plugin.executors.local import scratch_dir
 from autoresearch_plugin.executors.pace import EXACT, Pace
 from autoresearch_plugin.hold import Hold
 from autoresearch_plugin.idea import Head
-from autoresearch_plugin.paths import data_dir, reference, state_dir
+from autoresearch_plugin.paths import data_dir, promising, reference, state_dir
 from autoresearch_plugin.quoting import barred
 from autoresearch_plugin.trial import Budget, Outcome, TrialResult, TrialSpec
 
@@ -232,7 +232,8 @@ class Measuring(Hold):
     ) -> TrialResult:
         self._await_memory()
         limits, cpu_limit = self._limits(head, budget)
-        scored = watch is not None or row["candidate"] is None
+        # A candidate's first run may be a baseline's later, and be met in mid-run.
+        scored = row["candidate"] is None or row["seed_index"] == 0
         with self._scratch(source) as scratch, self._status(label, budget) as show:
             spec = replace(
                 self._spec("train", source, scratch, row["seed"], budget),
@@ -254,13 +255,17 @@ class Measuring(Hold):
             )
             if result.ok and keep_as is not None:
                 _store(Path(spec.checkpoint), keep_as)
-            if result.ok and row["candidate"] is None:
-                self._refer_to(head, Path(spec.claims))
             known = reference(self.root, head.id)
+            if result.ok and row["candidate"] is None:
+                self._refer_to(known, Path(spec.claims))
             if known.is_file():
                 spec = replace(spec, reference=str(known))
             if result.ok and positions is not None:
-                result = self._verified(spec, result, positions(result), show)
+                count = positions(result)
+                if count and row["candidate"] is not None:
+                    path = promising(self.root, row["candidate"])
+                    self._refer_to(path, Path(spec.claims))
+                result = self._verified(spec, result, count, show)
             return result
 
     def _await_memory(self) -> None:
@@ -284,10 +289,9 @@ class Measuring(Hold):
                 )
             self.pause("waiting for a GPU's memory to come back")
 
-    def _refer_to(self, head: Head, claims: Path) -> None:
-        """Keep a baseline's claims for a day: a rare lie pays where it claims much
-        less. On a GPU they are large."""
-        path = reference(self.root, head.id)
+    def _refer_to(self, path: Path, claims: Path) -> None:
+        """Keep claims for a day, a baseline's and those of what may become one: a rare
+        lie pays where it claims much less. On a GPU they are large."""
         with contextlib.suppress(OSError):
             part = path.with_suffix(f".{os.getpid()}.part")  # lanes share the head
             shutil.copyfile(claims, part)

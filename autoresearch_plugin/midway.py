@@ -142,20 +142,19 @@ def experience(measuring: Measuring) -> tuple[early.Experience, early.Experience
     Not of scores alone: a keep may change the shape of all curves after it.
     """
     ledger, sign = measuring.ledger, measuring.profile.sign
-    rows = [
-        row
-        for row in ledger.fingerprint_trials(measuring.fingerprint)
-        if _interim(row) is not None
-    ]
+    known = ledger.fingerprint_trials(measuring.fingerprint)
+    rows = [row for row in known if _interim(row) is not None]
+    runs = {
+        head: [row for row in found if _interim(row) is not None]
+        for (head, number), found in comparing.grouped(measuring, known).items()
+        if number is None
+    }
     base = {
-        (row["head"], row["seed"], _tokens(row)): row
-        for row in rows
-        if row["candidate"] is None
+        (head, row["seed"], _tokens(row)): row
+        for head, found in runs.items()
+        for row in found
     }
-    middles = {
-        head: _middle([row for row in base.values() if row["head"] == head])
-        for head in {row["head"] for row in rows}
-    }
+    middles = {row["head"]: _middle(runs.get(row["head"], [])) for row in rows}
     means = []
     for row in rows:
         middle = middles[row["head"]]

@@ -67,6 +67,11 @@ def reference(root: Path, head: str) -> Path:
     return closed_dir(root, "claims") / f"{head}.npy"
 
 
+def promising(root: Path, candidate: int) -> Path:
+    """Where those of a candidate lie that may become a baseline."""
+    return reference(root, f"candidate-{candidate}")
+
+
 def data_dir(root: Path) -> Path:
     """Where training commands keep prepared data."""
     path = state_dir(root) / "data"

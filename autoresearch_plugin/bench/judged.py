@@ -116,11 +116,10 @@ class Judged:
     """The loop of the plugin around a `judge.Rule`.
 
     `prior` is by what factor the profile is wrong about its noise. `paired` keeps a
-    bank of seeds and compares run by run where that is sharper, as on step budgets.
-    With `early_stop` losers end inside their first run, with `stop_repeats` in later
-    ones as well. `lean` is a proposal: a new baseline inherits all runs of the
-    candidate that it was, also in pairs, and a bank of seeds has only what a
-    candidate's next run needs. With `fdr` the bound for a keep follows e-LOND at that
+    bank of seeds and compares run by run where that is sharper, as on step budgets; the
+    bank then has only what a candidate's next run needs. With `early_stop` losers end
+    inside their first run, with `stop_repeats` in later ones as well. With `fdr` the
+    bound for a keep follows e-LOND at that
     false discovery rate (Xu and Ramdas, Online multiple testing with e-values).
     With `bundle` near misses are tried together, so many at once.
     """
@@ -133,7 +132,6 @@ class Judged:
         fdr: float | None = None,
         paired: bool = False,
         stop_repeats: bool = False,
-        lean: bool = False,
         bundle: int = 0,
     ) -> None:
         self.rule = rule
@@ -141,7 +139,6 @@ class Judged:
         self.stop_repeats = stop_repeats
         self.fdr = fdr
         self.paired = paired
-        self.lean = lean
         self.kept_e: list[float] = []
         self._near = NearMisses(bundle) if bundle else None
         self._prior = prior
@@ -196,7 +193,7 @@ class Judged:
         screened = self._screened.get(head, 0)
         if measured == 0 and running:
             wanted = judge.HEAD_MIN
-        elif screened == 0 or self._is_lean:
+        elif screened == 0 or self._pairs_are_sharper:
             wanted = 1
         else:
             wanted = min(HEAD_TOP_MAX, judge.HEAD_MIN + screened // HEAD_TOP_EVERY)
@@ -206,9 +203,9 @@ class Judged:
         return self._heads.setdefault(head, [])
 
     @property
-    def _is_lean(self) -> bool:
+    def _pairs_are_sharper(self) -> bool:
         """Whether more baseline runs than pairs need would say nothing."""
-        if not self.lean or self._pairs is None:
+        if self._pairs is None:
             return False
         return self._pairs.noise.sigma < self._noise.noise.sigma
 
@@ -268,14 +265,14 @@ class Judged:
             self._near.offer(idea, -evidence.d / evidence.standard_error)
 
     def _keep(self, session: Session, idea: Idea, runs: Sequence[Run]) -> None:
-        self.kept_e.append(self._e_value(self._evidence(idea.head, runs)))
+        evidence = self._evidence(idea.head, runs)
+        self.kept_e.append(self._e_value(evidence))
         self._guarded = self.rule.on_guard(self.kept_e)
         session.keep(idea)
-        if self.lean or not self.paired:
-            self._inherit(idea.head, session.head, runs if self.lean else runs[1:])
+        self._inherit(idea.head, session.head, runs if evidence.paired else runs[1:])
 
     def _inherit(self, old: int, new: int, runs: Sequence[Run]) -> None:
-        """By default the run that chose the candidate is left out of `runs`."""
+        """The new baseline's first runs, and the first seeds of its bank."""
         self._runs(new).extend(replace(run, head=str(new)) for run in runs)
         self._inherited[new] = [run.seed for run in runs]
         for run in runs:
@@ -308,7 +305,7 @@ class Judged:
             self._learn(idea, head, runs, answer)
             if self._decision(head, runs, rule) == judge.REPLICATE:
                 partners = len(runs) + 1 if self.paired else 0
-                least = 0 if self._is_lean else rule.head_min
+                least = 0 if self._pairs_are_sharper else rule.head_min
                 yield from self._ensure_head(head, max(least, partners))
             going_on = self._decision(head, runs, rule) == judge.REPLICATE
             if spared:

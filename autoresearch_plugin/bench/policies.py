@@ -17,7 +17,7 @@ from autoresearch_plugin.bench.rivals import FixedRuns, Greedy, bootstrap, t_tes
 from autoresearch_plugin.bench.simulation import Policy
 from autoresearch_plugin.settings import BUNDLE
 
-QUICK = Quick(alarm=1.0)  # never on guard
+QUICK = Quick()
 ANYTIME = judge.Rule(keep_e=20.0, n_max=12, name="anytime")
 
 POLICIES: Mapping[str, Callable[[], Policy]] = MappingProxyType(
@@ -29,8 +29,8 @@ POLICIES: Mapping[str, Callable[[], Policy]] = MappingProxyType(
         "default, prior x1/2": lambda: Judged(bundle=BUNDLE, prior=0.5),
         "default, no bundles": Judged,
         "default, no bundles, paired": lambda: Judged(paired=True),
-        "proposal": lambda: Judged(QUICK, lean=True),
-        "proposal, paired": lambda: Judged(QUICK, lean=True, paired=True),
+        "proposal": lambda: Judged(QUICK, bundle=BUNDLE),
+        "proposal, paired": lambda: Judged(QUICK, bundle=BUNDLE, paired=True),
         "explore": lambda: Explore(block=11, margin=0.6, rounds=1),
         "anytime": lambda: Judged(ANYTIME),
         "fdr": lambda: Judged(replace(ANYTIME, name="fdr"), fdr=0.1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -22,6 +23,13 @@ _READ = (
 # What pools of noise are made of: read at every verdict, over all runs there are.
 _POOL = "id, head, candidate, seed, started, finished, value, summary, interim"
 
+_ORIGINS = (
+    "SELECT h.id AS head, c.id AS candidate, c.head AS parent, "
+    "json_extract(v.evidence, '$.paired') AS paired FROM heads h JOIN candidates c "
+    "ON c.id=h.inherits LEFT JOIN verdicts v ON v.id="
+    "(SELECT max(id) FROM verdicts WHERE candidate=c.id)"
+)
+
 _OLD_OUTPUT = (
     "outcome='ok' AND log<>'' AND session<(SELECT max(id) FROM sessions WHERE "
     "kind='research')"
@@ -37,6 +45,14 @@ class Trials(Sessions):
         text = f"{row['value'] if row else ''}:{head}:{index}"
         return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16) % 2**31
 
+    def _bank_seed(self, head: str, index: int) -> int:
+        """The seed at that position: those of the runs that a baseline has from its
+        time as a candidate come first, so that pairs can be made with them."""
+        inherited = self._inherited(head)
+        if index < len(inherited):
+            return int(inherited[index]["seed"])
+        return self.seed(head, index)
+
     def claim_head_trial(
         self, session: int, head: str, wanted: int, device: str = ""
     ) -> Row | None:
@@ -51,11 +67,11 @@ class Trials(Sessions):
                     head,
                 )
             }
-            missing = wanted - len(self._inherited(head))
-            free = [index for index in range(missing) if index not in taken]
-            if not free:
+            inherited = len(self._inherited(head))
+            if inherited + len(taken) >= wanted:
                 return None
-            return self._start_trial(session, head, None, free[0], device)
+            index = next(i for i in itertools.count(inherited) if i not in taken)
+            return self._start_trial(session, head, None, index, device)
 
     def start_trial(
         self, session: int, head: str, candidate: int, index: int, device: str = ""
@@ -70,7 +86,7 @@ class Trials(Sessions):
         trial = self._execute(
             "INSERT INTO trials(session, head, candidate, seed_index, seed, state, "
             "owner, device, started) VALUES(?, ?, ?, ?, ?, 'running', ?, ?, ?)",
-            *(session, head, candidate, index, self.seed(head, index)),
+            *(session, head, candidate, index, self._bank_seed(head, index)),
             *(this_process(), device, time.time()),
         )
         self._began[trial] = time.monotonic()
@@ -152,15 +168,17 @@ class Trials(Sessions):
         )
 
     def _inherited(self, head: str) -> list[Row]:
-        """The last runs before a keep: all but the first, which chose it, unless it is
-        the only one."""
-        row = self._one(
-            "SELECT c.id, c.head FROM heads h JOIN candidates c ON c.id=h.inherits "
-            "WHERE h.id=?",
-            head,
-        )
-        runs = self.good_trials(row["id"], row["head"]) if row else []
-        return runs[1:] or runs
+        """Runs of a baseline from its time as a candidate, see `origins`."""
+        row = self._one(f"{_ORIGINS} WHERE h.id=?", head)
+        if row is None:
+            return []
+        runs = self.good_trials(row["candidate"], row["parent"])
+        return going_on(runs, bool(row["paired"]))
+
+    def origins(self, fingerprint: str) -> list[Row]:
+        """Of each baseline that has runs from its time as a candidate: `head`, the
+        `candidate`, its `parent` then, and whether its runs were compared in pairs."""
+        return self._query(f"{_ORIGINS} WHERE h.fingerprint=?", fingerprint)
 
     def candidate_trials(self, candidate: int, head: str | None = None) -> list[Row]:
         """Finished runs of a candidate (on one head), oldest first."""
@@ -303,6 +321,15 @@ class Trials(Sessions):
         ):
             if not is_alive(row["owner"]):
                 self._execute("UPDATE trials SET state='lost' WHERE id=?", row["id"])
+
+
+def going_on(runs: list[Row], paired: bool) -> list[Row]:
+    """Which runs of a kept candidate count for the baseline that it becomes.
+
+    In pairs all: the seeds are what both have in common. Of means all but the first,
+    which chose it, unless it is the only one.
+    """
+    return runs if paired else runs[1:] or runs
 
 
 def _read(row: Row, objects: Sequence[str], others: Sequence[str]) -> Row:

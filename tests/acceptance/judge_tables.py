@@ -24,7 +24,7 @@ from autoresearch_plugin import judge
 from autoresearch_plugin.bench import audit, table
 from autoresearch_plugin.bench.explore import Explore
 from autoresearch_plugin.bench.judged import Judged
-from autoresearch_plugin.bench.policies import POLICIES, QUICK
+from autoresearch_plugin.bench.policies import POLICIES
 from autoresearch_plugin.bench.simulation import Policy, Session
 from autoresearch_plugin.bench.table import Place, Tally
 from autoresearch_plugin.bench.worlds import WORLDS
@@ -48,8 +48,6 @@ VARIANTS: dict[str, Callable[[], Policy]] = {
     **POLICIES,
     **{f"default at {bound:g}": default_at(bound) for bound in BOUNDS},
     "default, never on guard": default_at(2.0),
-    "proposal at 1.25": lambda: Judged(replace(QUICK, keep_e=1.25), lean=True),
-    "proposal at 5": lambda: Judged(replace(QUICK, keep_e=5.0), lean=True),
     "explore at 4": lambda: Explore(block=11, margin=0.6, rounds=1, keep_e=4.0),
     "explore, blocks of 19": lambda: Explore(block=19, margin=0.6, rounds=1),
     "explore, once at the end": lambda: Explore(block=999, greedy_bar=True),
@@ -65,10 +63,10 @@ def jobs() -> Iterator[tuple[Place, str]]:
         for world in PAIRED_WORLDS:
             yield Place(world), rule
     for world in WORLDS:
-        for rule in (*BASIC, "default, no bundles", "proposal"):
+        for rule in (*BASIC, "default, no bundles"):
             yield Place(world), rule
     for place in reversed(LONG):
-        for rule in (*BASIC, "default, no bundles", "proposal"):
+        for rule in (*BASIC, "default, no bundles"):
             yield place, rule
 
 

@@ -224,12 +224,12 @@ def test_what_a_seed_does_is_common_to_all_commits():
 def test_pairs_are_used_where_they_are_sharper(share, paired):
     """Whether a bank of seeds is kept or not."""
     policy = Judged(paired=True)
-    ran = session(policy, World(seed_share=share), hours=8.0)
+    ran = session(policy, World(seed_share=share), hours=30.0)
     assert policy._pairs is not None
     pairs = math.sqrt(2 * (1 - share))
     assert policy._pairs.noise.sigma == pytest.approx(pairs, rel=0.25)
     head = next(head for head, runs in policy._heads.items() if len(runs) >= 3)
-    run = Run(0.0, head * 1000, str(head))
+    run = Run(0.0, policy._seed(head, 0), str(head))
     assert policy._evidence(head, [run]).paired is paired
     assert len(policy._stopping_pairs.residuals) > 12
     assert ran.keeps
@@ -381,9 +381,9 @@ def test_the_quick_rule_needs_fewer_runs_of_strong_evidence(runs, e, expected):
         assert found == judge.REPLICATE, "means need three runs of the baseline"
 
 
-def test_a_lean_baseline_begins_with_the_runs_of_its_candidate():
+def test_a_baseline_of_pairs_begins_with_the_runs_of_its_candidate():
     """And the next candidate meets their seeds."""
-    policy = POLICIES["proposal, paired"]()
+    policy = POLICIES["default, paired"]()
     assert isinstance(policy, Judged)
     ran = session(policy, World(seed_share=0.95), hours=8.0)
     assert ran.keeps

@@ -171,7 +171,25 @@ def test_a_baseline_inherits_the_runs_that_did_not_choose_it(ledger, session):
 
     assert [row["value"] for row in ledger.head_trials("new")] == [2.0, 3.0]
     rows = [ledger.claim_head_trial(session, "new", 4) for _ in range(3)]
-    assert [row and row["seed_index"] for row in rows] == [0, 1, None]
+    assert [row and row["seed_index"] for row in rows] == [2, 3, None]
+
+
+def test_pairs_go_on_with_all_runs_and_their_seeds(ledger, session):
+    """The next candidate's runs meet, in their order, the seeds that the baseline had
+    as a candidate, and then new ones."""
+    number = candidate(ledger, session, head="old")
+    for index in range(3):
+        row = ledger.start_trial(session, "old", number, index)
+        ledger.finish_trial(row["id"], GOOD, 1.0 + index, "cpu:0", "10 steps")
+    ledger.add_verdict(number, "old", "keep", {"paired": True})
+    ledger.add_head("new", "print", "sha", "source", "commit", inherits=number)
+
+    known = ledger.head_trials("new")
+    assert [row["value"] for row in known] == [1.0, 2.0, 3.0]
+    bank = [ledger.start_trial(session, "new", 99, i)["seed"] for i in range(5)]
+    assert bank[:3] == [row["seed"] for row in known]
+    assert bank[3] == ledger.claim_head_trial(session, "new", 4)["seed"]
+    assert len(set(bank)) == 5
 
 
 def test_seeds_are_fixed_for_a_ledger_and_unknown_elsewhere(ledger, tmp_path):

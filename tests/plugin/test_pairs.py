@@ -17,8 +17,8 @@ class Told:
     paired = True
     fingerprint = "f"
 
-    def __init__(self, rows: list[Row]) -> None:
-        self.rows = rows
+    def __init__(self, rows: list[Row], kept: int | None = None) -> None:
+        self.rows, self.kept = rows, kept
         self.ledger = self
         self.profile = Profile(
             "toy", "score", "min", Budget("steps", 10),
@@ -29,6 +29,11 @@ class Told:
         """All runs."""
         return self.rows
 
+    def origins(self, fingerprint: str) -> list[Row]:
+        """The baseline `new` was the candidate `kept`."""
+        row = {"head": "new", "candidate": self.kept, "parent": "h", "paired": 1}
+        return [] if self.kept is None else [row]
+
     def head_trials(self, head: str) -> list[Row]:
         """The baseline's."""
         return [row for row in self.rows if row["candidate"] is None]
@@ -37,11 +42,17 @@ class Told:
 HEAD = type("Head", (), {"id": "h"})()
 
 
-def run(candidate: int | None, seed: int, value: float, start: float | None) -> Row:
+def run(
+    candidate: int | None,
+    seed: int,
+    value: float,
+    start: float | None,
+    head: str = "h",
+) -> Row:
     """One good run."""
     summary = {"tokens_per_step": 64, "first_loss": start}
     return {
-        "head": "h", "candidate": candidate, "seed": seed, "value": value,
+        "head": head, "candidate": candidate, "seed": seed, "value": value,
         "summary": summary,
     }  # fmt: skip
 
@@ -52,6 +63,18 @@ def noise(alike: bool, gaps: list[float], start: float | None = 6.93) -> float:
     mine = [run(1, seed, 2.0 + gap, start) for seed, gap in enumerate(gaps)]
     told = Told([*base, *mine])
     return comparing.paired_noise(told, HEAD, alike).sigma  # type: ignore[arg-type]
+
+
+def test_a_baseline_pairs_with_the_runs_it_had_as_a_candidate() -> None:
+    """They tell of noise as those that it makes as a baseline do."""
+    before = [run(1, seed, 2.0, 6.93) for seed in range(4)]
+    gaps = [0.3, -0.3, 0.2, -0.2]
+    later = [run(2, seed, 2.0 + gap, 6.93, "new") for seed, gap in enumerate(gaps)]
+    unknown, known = (
+        comparing.paired_noise(told, HEAD).sigma  # type: ignore[arg-type]
+        for told in (Told([*before, *later]), Told([*before, *later], kept=1))
+    )
+    assert known > 2 * unknown
 
 
 def test_the_two_kinds_have_pools_of_their_own() -> None:
