@@ -401,7 +401,11 @@ def collect_facts(state: State) -> closing.Facts:
     session = research.session
     rows = ledger.candidates(session)
     trials = ledger.session_trials(session)
-    spans = [(t["candidate"] is None, t["finished"] - t["started"]) for t in trials]
+    spans = [
+        (t["candidate"] is None, t["finished"] - t["started"])
+        for t in trials
+        if t["outcome"] != "suspended"
+    ]
     head = research.head()
     unpaired = comparing.unpaired_noise(research, head)
     visible = [

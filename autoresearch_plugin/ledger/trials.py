@@ -297,9 +297,12 @@ class Trials(Sessions):
         return [row["s"] for row in rows]
 
     def device_seconds(self, session: int) -> float:
-        """Seconds that trials of this session held a device."""
+        """Seconds that trials of this session held a device; while one was suspended
+        nothing ran, perhaps for a night."""
         row = self._one(
-            "SELECT sum(finished - started) AS s FROM trials WHERE session=?", session
+            "SELECT sum(finished - started) AS s FROM trials WHERE session=? AND "
+            "coalesce(outcome, '')<>'suspended'",
+            session,
         )
         return float((row or {}).get("s") or 0.0)
 

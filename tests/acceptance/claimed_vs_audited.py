@@ -67,7 +67,9 @@ def claims(path: Path) -> Claims:
         keeps = [c for c in ledger.candidates(session["id"]) if c["state"] == "keep"]
 
     def hours(until: float) -> float:
-        done = (t for t in trials if t["finished"] <= until)
+        done = (
+            t for t in trials if t["finished"] <= until and t["outcome"] != "suspended"
+        )
         return float(sum(t["finished"] - t["started"] for t in done) / 3600)
 
     heads = [Claim(0.0, first, 0)]
