@@ -1,7 +1,8 @@
 """What the audit at the end of a session would say, and whether it is true.
 
 The first baseline's calibration runs, which nobody selected, against fresh runs of the
-last baseline with the same seeds; the interval is that of `autoresearch_plugin.audit`.
+last baseline; in pairs, fresh runs of both with seeds that no session has seen. The
+interval is that of `autoresearch_plugin.audit`.
 """
 
 from __future__ import annotations
@@ -50,8 +51,9 @@ def coverage(place: Place, runs: int, seeds: range, paired: bool = False) -> Cov
 
 
 def of(session: Session, policy: Judged, runs: int) -> audit.Audit:
-    """The audit of a finished session, with the seeds that its first baseline had."""
-    first = dict(policy.calibration[:runs])
+    """The audit of a finished session: new runs of both ends in pairs, else the runs
+    that its first baseline had and new ones of the last."""
+    first = {} if policy.paired else dict(policy.calibration[:runs])
     seeds = [*first, *range(-1, len(first) - runs - 1, -1)]
     for seed in seeds[len(first) :]:
         first[seed] = _value(session, 0, seed)
