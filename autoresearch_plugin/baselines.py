@@ -28,6 +28,8 @@ class Baselines(Measuring):
     """A hold of a session that measures its baseline."""
 
     _told_tempo: bool = field(default=False, init=False)
+    _asked: tuple[str, int] = field(default=("", 0), init=False)
+    _sharper: bool = field(default=False, init=False)
 
     def baseline(self, head: Head) -> Estimate:
         """The baseline's metric over its runs so far, as this lane's candidates meet
@@ -54,13 +56,21 @@ class Baselines(Measuring):
             wanted = self.baseline_runs
         if have + running >= wanted:
             return False  # looked at often by lanes that wait: not worth a lock
-        if have and not late and comparing.pairs_are_sharper(self, head):
+        enough = have >= self.baseline_runs and not late
+        if enough and self._pairs_are_sharper(head, screened):
             return False  # pairs need the seeds that a candidate has, and no more
         row = comparable.claim_head_run(self, head, wanted)
         if row is None:
             return False
         self._head_trial(head, row)
         return True
+
+    def _pairs_are_sharper(self, head: Head, screened: int) -> bool:
+        """`comparing.pairs_are_sharper`, asked again when a candidate was screened."""
+        if (head.id, screened) != self._asked:
+            self._asked = head.id, screened
+            self._sharper = comparing.pairs_are_sharper(self, head)
+        return self._sharper
 
     def ensure_head(self, head: Head, wanted: int) -> None:
         """Wait until `head` has `wanted` runs, running those nobody else runs."""

@@ -204,7 +204,7 @@ class Greedy:
     """
 
     name: str = "greedy"
-    version: int = 1
+    version: int = 2
     recorded: bool = True
 
     def __call__(self, question: Question) -> Opinion:

@@ -297,7 +297,7 @@ class Research(Baselines):
                 price = self.price(number, head, patched, known=price)
                 if price.failed is not None:
                     return self._crash(number, head, patched, price.failed, done)
-                if price.ratio != 1.0:
+                if self.charged(head, price) != budget:
                     self.tell(
                         f"{label}: a step costs {price.ratio:.2f} of its parent's, "
                         f"so once more with {self.charged(head, price)}"
@@ -359,8 +359,7 @@ class Research(Baselines):
             number, head.id, verdict.decision, verdict.to_data(), weakest
         )
         if verdict.decision == judge.DISCARD:
-            with suppress(OSError):
-                promising(self.root, number).unlink()
+            self._forget_claims(number)
         return Judgement(
             verdict.decision, verdict.sentence, number, head, patched, verdict
         )
@@ -370,8 +369,7 @@ class Research(Baselines):
     ) -> judge.Verdict:
         """Give the head the runs that the next comparison needs, and ask again."""
         before = len(comparable.head_runs(self, head))
-        least = 1 if comparing.pairs_are_sharper(self, head) else judge.HEAD_MIN
-        self.ensure_head(head, max(least, done + 1 if self.paired else 0))
+        self.ensure_head(head, max(judge.HEAD_MIN, done + 1 if self.paired else 0))
         grown = len(comparable.head_runs(self, head)) > before
         return comparing.verdict(self, number, head) if grown else verdict
 
@@ -388,6 +386,7 @@ class Research(Baselines):
             raise InfrastructureError(f"{result.message}{last_words(result)}")
         if result.outcome is not Outcome.INTEGRITY:
             breakage.check(self, number, head, result)
+        self._forget_claims(number)
         words = str(result.outcome)
         if result.message:
             words += f": {result.message.splitlines()[0][:500]}"
@@ -397,6 +396,10 @@ class Research(Baselines):
         return Judgement(
             state, words, number, head, patched, outcome=str(result.outcome)
         )
+
+    def _forget_claims(self, number: int) -> None:
+        with suppress(OSError):
+            promising(self.root, number).unlink()
 
     # ------------------------------------------------------------ the right to keep
 

@@ -53,12 +53,13 @@ class Measuring(Hold):
         """
         if not (self.profile.charged and self.budget.unit == "steps"):
             return EXACT
-        row = self.ledger.candidate(number)
-        if row["ratio"] is not None and self.ledger.good_trials(number, head.id):
-            return replace(EXACT, ratio=row["ratio"])  # a resumed candidate
-        pace = self._pace(head, patched, known)
+        ratio = self.ledger.candidate(number)["ratio"]
+        resumed = bool(self.ledger.good_trials(number, head.id))
+        if ratio is not None and resumed:
+            return replace(EXACT, ratio=ratio)
+        pace = self._pace(head, patched, known, rough=not resumed)
         if pace.failed is not None and pace.failed.outcome.is_interruption:
-            pace = self._pace(head, patched, known)
+            pace = self._pace(head, patched, known, rough=not resumed)
         if pace.failed is not None:
             self._raise_if_stopped(pace.failed)
             if pace.culprit == "parent":
@@ -67,15 +68,16 @@ class Measuring(Hold):
                     f"{pace.failed.message}{last_words(pace.failed)}"
                 )
             return pace
+        # In this order: a kill in between leaves no run with another budget.
+        self.ledger.retire_trials(number, head.id, self.charged(head, pace))
         self.ledger.update_candidate(
             number,
             ratio=pace.ratio if pace.is_exact else None,
             step_tokens=pace.tokens_per_step,
         )
-        self.ledger.retire_trials(number, head.id, self.charged(head, pace))
         return pace
 
-    def _pace(self, head: Head, patched: str, known: Pace | None) -> Pace:
+    def _pace(self, head: Head, patched: str, known: Pace | None, rough: bool) -> Pace:
         budget = self.budget_of(head)
         with self._scratch(head.source) as ours, self._scratch(patched) as theirs:
             return self.executor.pace(
@@ -83,7 +85,7 @@ class Measuring(Hold):
                 self._spec("pace", patched, theirs, 0, budget),
                 self.device,
                 known=known,
-                rough=known is None,
+                rough=rough,
                 should_stop=self.should_stop,
             )
 
@@ -232,8 +234,9 @@ class Measuring(Hold):
     ) -> TrialResult:
         self._await_memory()
         limits, cpu_limit = self._limits(head, budget)
-        # A candidate's first run may be a baseline's later, and be met in mid-run.
-        scored = row["candidate"] is None or row["seed_index"] == 0
+        # In pairs a candidate's first run may be a baseline's, and be met in mid-run.
+        first = self.paired and row["seed_index"] == 0
+        scored = watch is not None or row["candidate"] is None or first
         with self._scratch(source) as scratch, self._status(label, budget) as show:
             spec = replace(
                 self._spec("train", source, scratch, row["seed"], budget),
@@ -260,9 +263,12 @@ class Measuring(Hold):
                 self._refer_to(known, Path(spec.claims))
             if known.is_file():
                 spec = replace(spec, reference=str(known))
+                with contextlib.suppress(OSError):
+                    known.touch()  # it is in use
             if result.ok and positions is not None:
                 count = positions(result)
-                if count and row["candidate"] is not None:
+                kept = row["candidate"] is not None and self.profile.isolates
+                if count and kept:
                     path = promising(self.root, row["candidate"])
                     self._refer_to(path, Path(spec.claims))
                 result = self._verified(spec, result, count, show)

@@ -238,7 +238,9 @@ def _enter(research: Research, source: str, commit: str | None) -> list[str]:
     )
     before = ledger.add_fingerprint(research.fingerprint, parts)
     ledger.lost_work(research.session)
-    research.enter_head(source, commit)
+    head = research.enter_head(source, commit)
+    if not research.recorded:
+        research.ledger.disown_lone_run(head.id)
     if research.moves_head:
         sweep(research.root, ledger)
     if before is None:

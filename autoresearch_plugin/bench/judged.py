@@ -149,7 +149,8 @@ class Judged:
         self._decided = 0
         self._heads: dict[int, list[Run]] = {}
         self._interims: dict[tuple[int, int], float] = {}  # of heads, by seed
-        self._inherited: dict[int, list[int]] = {}  # seeds
+        self._given: dict[int, int] = {}  # runs of heads from their time as candidates
+        self._inherited: dict[int, list[int]] = {}  # their seeds, of pairs
         self._running: dict[int, int] = {}
         self._screened: dict[int, int] = {}
         self._middles: dict[tuple[int, int], float] = {}  # of candidates, by seed
@@ -193,8 +194,10 @@ class Judged:
         screened = self._screened.get(head, 0)
         if measured == 0 and running:
             wanted = judge.HEAD_MIN
-        elif screened == 0 or self._pairs_are_sharper:
+        elif screened == 0:
             wanted = 1
+        elif self._pairs_are_sharper:
+            wanted = judge.HEAD_MIN
         else:
             wanted = min(HEAD_TOP_MAX, judge.HEAD_MIN + screened // HEAD_TOP_EVERY)
         return measured + running < wanted
@@ -217,8 +220,9 @@ class Judged:
         )
 
     def _head_run(self, head: int) -> Lane:
-        position = len(self._runs(head)) + self._running.get(head, 0)
-        seed = self._seed(head, position)
+        given, seeds = self._given.get(head, 0), len(self._inherited.get(head, []))
+        made = len(self._runs(head)) - given + self._running.get(head, 0)
+        seed = self._seed(head, seeds + made)
         self._running[head] = self._running.get(head, 0) + 1
         answer = yield Ask(head=head, seed=seed if self.paired else None)
         self._running[head] -= 1
@@ -226,7 +230,7 @@ class Judged:
         assert answer.interim is not None
         self._interims[head, seed] = answer.interim
         self._runs(head).append(Run(answer.value, seed, str(head)))
-        own = self._runs(head)[len(self._inherited.get(head, [])) :]
+        own = self._runs(head)[given:]
         self._noise.put(head, [run.value for run in own])
         self._stopping.residuals.append(answer.interim - answer.value)
 
@@ -269,12 +273,14 @@ class Judged:
         self.kept_e.append(self._e_value(evidence))
         self._guarded = self.rule.on_guard(self.kept_e)
         session.keep(idea)
-        self._inherit(idea.head, session.head, runs if evidence.paired else runs[1:])
+        self._inherit(idea.head, session.head, runs, evidence.paired)
 
-    def _inherit(self, old: int, new: int, runs: Sequence[Run]) -> None:
-        """The new baseline's first runs, and the first seeds of its bank."""
+    def _inherit(self, old: int, new: int, runs: Sequence[Run], pairs: bool) -> None:
+        """The new baseline's first runs, and in pairs the first seeds of its bank."""
+        runs = runs if pairs else runs[1:]
         self._runs(new).extend(replace(run, head=str(new)) for run in runs)
-        self._inherited[new] = [run.seed for run in runs]
+        self._given[new] = len(runs)
+        self._inherited[new] = [run.seed for run in runs] if pairs else []
         for run in runs:
             self._interims[new, run.seed] = self._middles.pop(
                 (old, run.seed), run.value
@@ -305,8 +311,7 @@ class Judged:
             self._learn(idea, head, runs, answer)
             if self._decision(head, runs, rule) == judge.REPLICATE:
                 partners = len(runs) + 1 if self.paired else 0
-                least = 0 if self._pairs_are_sharper else rule.head_min
-                yield from self._ensure_head(head, max(least, partners))
+                yield from self._ensure_head(head, max(rule.head_min, partners))
             going_on = self._decision(head, runs, rule) == judge.REPLICATE
             if spared:
                 stopping.spared.append(going_on)

@@ -248,14 +248,25 @@ class Sessions(Connection):
 
         `amount` is what one of its runs may use, where that is not the session's
         budget; `inherits` names the candidate that it was, whose runs count as its own
-        (see `head_trials`). A baseline that is known keeps what it has.
+        (see `head_trials`). A baseline that is known keeps what it has: one with runs
+        of its own inherits none, which may have been made with the same seeds.
         """
         self._execute(
             "INSERT INTO heads VALUES(?, ?, ?, ?, ?, ?, ?, ?) "
             "ON CONFLICT(id) DO UPDATE "
             "SET commit_id=coalesce(commit_id, excluded.commit_id), "
-            "inherits=coalesce(inherits, excluded.inherits)",
+            "inherits=coalesce(inherits, CASE WHEN EXISTS (SELECT 1 FROM trials WHERE "
+            "head=heads.id AND candidate IS NULL AND outcome='ok') THEN NULL "
+            "ELSE excluded.inherits END)",
             *(head, fingerprint, sha, source, commit, amount, inherits, time.time()),
+        )
+
+    def disown_lone_run(self, head: str) -> None:
+        """The one run that a greedy keep had is nothing to compare with."""
+        self._execute(
+            "UPDATE heads SET inherits=NULL WHERE id=? AND (SELECT count(*) FROM "
+            "trials WHERE candidate=heads.inherits AND outcome='ok') < 2",
+            head,
         )
 
     def head(self, head: str) -> Row:

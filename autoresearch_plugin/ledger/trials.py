@@ -46,12 +46,15 @@ class Trials(Sessions):
         return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16) % 2**31
 
     def _bank_seed(self, head: str, index: int) -> int:
-        """The seed at that position: those of the runs that a baseline has from its
-        time as a candidate come first, so that pairs can be made with them."""
-        inherited = self._inherited(head)
-        if index < len(inherited):
-            return int(inherited[index]["seed"])
-        return self.seed(head, index)
+        """The seed at that position: those of pairs that a baseline has from its time
+        as a candidate come first, so that others can be made with them."""
+        inherited = self._inherited_seeds(head)
+        return inherited[index] if index < len(inherited) else self.seed(head, index)
+
+    def _inherited_seeds(self, head: str) -> list[int]:
+        row = self._one(f"{_ORIGINS} WHERE h.id=?", head)
+        pairs = row is not None and row["paired"]
+        return [run["seed"] for run in self._inherited(head)] if pairs else []
 
     def claim_head_trial(
         self, session: int, head: str, wanted: int, device: str = ""
@@ -67,10 +70,10 @@ class Trials(Sessions):
                     head,
                 )
             }
-            inherited = len(self._inherited(head))
-            if inherited + len(taken) >= wanted:
+            if len(self._inherited(head)) + len(taken) >= wanted:
                 return None
-            index = next(i for i in itertools.count(inherited) if i not in taken)
+            begin = len(self._inherited_seeds(head))
+            index = next(i for i in itertools.count(begin) if i not in taken)
             return self._start_trial(session, head, None, index, device)
 
     def start_trial(

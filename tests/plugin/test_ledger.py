@@ -171,7 +171,7 @@ def test_a_baseline_inherits_the_runs_that_did_not_choose_it(ledger, session):
 
     assert [row["value"] for row in ledger.head_trials("new")] == [2.0, 3.0]
     rows = [ledger.claim_head_trial(session, "new", 4) for _ in range(3)]
-    assert [row and row["seed_index"] for row in rows] == [2, 3, None]
+    assert [row and row["seed_index"] for row in rows] == [0, 1, None]
 
 
 def test_pairs_go_on_with_all_runs_and_their_seeds(ledger, session):
@@ -190,6 +190,29 @@ def test_pairs_go_on_with_all_runs_and_their_seeds(ledger, session):
     assert bank[:3] == [row["seed"] for row in known]
     assert bank[3] == ledger.claim_head_trial(session, "new", 4)["seed"]
     assert len(set(bank)) == 5
+
+
+def test_a_baseline_with_runs_of_its_own_inherits_none(ledger, session):
+    """One that was left and is reached again, by a keep that takes the last one back:
+    both would have runs of the same seeds."""
+    own = ledger.claim_head_trial(session, "head", 1)
+    ledger.finish_trial(own["id"], GOOD, 2.0, "cpu:0", "10 steps")
+    number = candidate(ledger, session, head="other")
+    again = ledger.start_trial(session, "other", number, 0)
+    ledger.finish_trial(again["id"], GOOD, 1.0, "cpu:0", "10 steps")
+    ledger.add_head("head", "print", "sha", "source", "commit", inherits=number)
+    assert [row["value"] for row in ledger.head_trials("head")] == [2.0]
+
+
+def test_a_lone_run_counts_for_greedy_alone(ledger, session):
+    """Another rule's session measures the baseline that greedy has chosen by it."""
+    number = candidate(ledger, session, head="old")
+    row = ledger.start_trial(session, "old", number, 0)
+    ledger.finish_trial(row["id"], GOOD, 1.0, "cpu:0", "10 steps")
+    ledger.add_head("new", "print", "sha", "source", "commit", inherits=number)
+    assert [row["value"] for row in ledger.head_trials("new")] == [1.0]
+    ledger.disown_lone_run("new")
+    assert ledger.head_trials("new") == []
 
 
 def test_seeds_are_fixed_for_a_ledger_and_unknown_elsewhere(ledger, tmp_path):
