@@ -368,9 +368,11 @@ class Research(Baselines):
         self, number: int, head: Head, done: int, verdict: judge.Verdict
     ) -> judge.Verdict:
         """Give the head the runs that the next comparison needs, and ask again."""
-        before = len(comparable.head_runs(self, head))
-        self.ensure_head(head, max(judge.HEAD_MIN, done + 1 if self.paired else 0))
-        grown = len(comparable.head_runs(self, head)) > before
+        runs = comparable.head_runs(self, head)
+        seeds = set(self.ledger.bank(head.id, done + 1) if self.paired else ())
+        lacking = len(seeds - {run["seed"] for run in runs})
+        self.ensure_head(head, max(judge.HEAD_MIN, len(runs) + lacking))
+        grown = len(comparable.head_runs(self, head)) > len(runs)
         return comparing.verdict(self, number, head) if grown else verdict
 
     def _crash(

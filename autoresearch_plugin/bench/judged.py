@@ -149,8 +149,7 @@ class Judged:
         self._decided = 0
         self._heads: dict[int, list[Run]] = {}
         self._interims: dict[tuple[int, int], float] = {}  # of heads, by seed
-        self._given: dict[int, int] = {}  # runs of heads from their time as candidates
-        self._inherited: dict[int, list[int]] = {}  # their seeds, of pairs
+        self._inherited: dict[int, list[int]] = {}  # seeds
         self._running: dict[int, int] = {}
         self._screened: dict[int, int] = {}
         self._middles: dict[tuple[int, int], float] = {}  # of candidates, by seed
@@ -220,9 +219,8 @@ class Judged:
         )
 
     def _head_run(self, head: int) -> Lane:
-        given, seeds = self._given.get(head, 0), len(self._inherited.get(head, []))
-        made = len(self._runs(head)) - given + self._running.get(head, 0)
-        seed = self._seed(head, seeds + made)
+        position = len(self._runs(head)) + self._running.get(head, 0)
+        seed = self._seed(head, position)
         self._running[head] = self._running.get(head, 0) + 1
         answer = yield Ask(head=head, seed=seed if self.paired else None)
         self._running[head] -= 1
@@ -230,7 +228,7 @@ class Judged:
         assert answer.interim is not None
         self._interims[head, seed] = answer.interim
         self._runs(head).append(Run(answer.value, seed, str(head)))
-        own = self._runs(head)[given:]
+        own = self._runs(head)[len(self._inherited.get(head, [])) :]
         self._noise.put(head, [run.value for run in own])
         self._stopping.residuals.append(answer.interim - answer.value)
 
@@ -276,11 +274,10 @@ class Judged:
         self._inherit(idea.head, session.head, runs, evidence.paired)
 
     def _inherit(self, old: int, new: int, runs: Sequence[Run], pairs: bool) -> None:
-        """The new baseline's first runs, and in pairs the first seeds of its bank."""
+        """The new baseline's first runs, and the first seeds of its bank."""
         runs = runs if pairs else runs[1:]
         self._runs(new).extend(replace(run, head=str(new)) for run in runs)
-        self._given[new] = len(runs)
-        self._inherited[new] = [run.seed for run in runs] if pairs else []
+        self._inherited[new] = [run.seed for run in runs]
         for run in runs:
             self._interims[new, run.seed] = self._middles.pop(
                 (old, run.seed), run.value

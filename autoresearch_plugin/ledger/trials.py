@@ -46,15 +46,18 @@ class Trials(Sessions):
         return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16) % 2**31
 
     def _bank_seed(self, head: str, index: int) -> int:
-        """The seed at that position: those of pairs that a baseline has from its time
-        as a candidate come first, so that others can be made with them."""
-        inherited = self._inherited_seeds(head)
-        return inherited[index] if index < len(inherited) else self.seed(head, index)
+        return self.bank(head, index + 1)[index]
+
+    def bank(self, head: str, count: int) -> list[int]:
+        """The first seeds of a baseline's bank. On a budget in steps those of the runs
+        that it has from its time as a candidate come first, so that pairs can be made
+        with them."""
+        known = self._inherited_seeds(head)[:count]
+        return [*known, *(self.seed(head, i) for i in range(len(known), count))]
 
     def _inherited_seeds(self, head: str) -> list[int]:
-        row = self._one(f"{_ORIGINS} WHERE h.id=?", head)
-        pairs = row is not None and row["paired"]
-        return [run["seed"] for run in self._inherited(head)] if pairs else []
+        runs = self._inherited(head)
+        return [run["seed"] for run in runs if run["budget"].endswith("steps")]
 
     def claim_head_trial(
         self, session: int, head: str, wanted: int, device: str = ""

@@ -151,7 +151,7 @@ def test_every_idea_has_its_own_place_in_the_pool():
     ran = session(policy, hours=10.0)
     runs = sum(max(0, r - 1) for effect, _, r in ran.decided if effect < math.inf)
     own = [
-        len(values) - policy._given.get(head, 0)
+        len(values) - len(policy._inherited.get(head, []))
         for head, values in policy._heads.items()
     ]
     heads = sum(max(0, count - 1) for count in own)
