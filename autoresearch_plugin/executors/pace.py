@@ -25,7 +25,8 @@ DEAD_ZONE = 0.02  # five times the spread of a change that does nothing
 WIDEST = 0.05  # of the dead zone, on a machine too busy to measure better
 GOOD_ERROR = 0.01  # relative, of one round; half the dead zone
 PATIENCE = 3  # times the wanted steps, if the error stays large
-CLOSE = 0.03  # a quotient so near to 1 after one round may be taken for 1 at first
+CLOSE = 0.03  # a quotient so near to 1 after one round may be taken for 1 at first,
+CLOSE_ERROR = 0.02  # with this standard error
 NAMES = ("parent", "candidate")
 ORDERS = ((0, 1), (1, 0))  # who starts first in each round: the second steps cheaper
 UNTIMED = 3  # first steps of each child, not counted
@@ -64,7 +65,7 @@ class Pace:
     @property
     def is_close(self) -> bool:
         """Whether it can be taken for 1 until something rests on it."""
-        return self.is_good and abs(self.raw - 1) <= CLOSE
+        return self.error <= CLOSE_ERROR and abs(self.raw - 1) <= CLOSE
 
     @property
     def is_exact(self) -> bool:
@@ -96,12 +97,11 @@ def measure(
     pace = known or Pace()
     starts = (start_parent, start_candidate)
     for order in ORDERS[pace.rounds :]:
-        pace = _round(
-            pace, starts, order, check, steps=steps // len(ORDERS), clock=clock
-        )
+        will_do = rough and pace.rounds == 0
+        pace = _round(pace, starts, order, check, steps // len(ORDERS), clock, will_do)
         if pace.failed is not None:
             break
-        if rough and pace.is_close and not pace.is_exact:
+        if will_do and pace.is_close:
             return replace(pace, ratio=1.0)
     return pace
 
@@ -111,9 +111,9 @@ def _round(
     starts: tuple[Callable[[], Child], Callable[[], Child]],
     order: tuple[int, int],
     check: Callable[[Child], Stop | None],
-    *,
     steps: int,
     clock: Callable[[], float],
+    rough: bool,
 ) -> Pace:
     """`known` and one more start of both, in `order`; or what failed."""
     first, second = order
@@ -124,10 +124,12 @@ def _round(
             if not other.steps(UNTIMED):
                 return other.failure()
             pair = (one, other) if first == 0 else (other, one)
-            return _alternate(known, pair, steps)
+            return _alternate(known, pair, steps, rough)
 
 
-def _alternate(known: Pace, pair: tuple[_Pacer, _Pacer], steps: int) -> Pace:
+def _alternate(
+    known: Pace, pair: tuple[_Pacer, _Pacer], steps: int, rough: bool
+) -> Pace:
     for child in pair:
         child.used()  # start-up and warm-up do not count
     ours: tuple[list[float], list[float]] = [], []
@@ -136,8 +138,10 @@ def _alternate(known: Pace, pair: tuple[_Pacer, _Pacer], steps: int) -> Pace:
             if not pair[which].steps(1):
                 return pair[which].failure()
             ours[which].append(pair[which].used())
-        if turn + 1 >= steps and from_costs(*ours).is_good:
-            break
+        if turn + 1 >= steps:
+            pace = from_costs(*ours)
+            if pace.is_good or (rough and pace.is_close):
+                break
     parent, candidate = (
         (*before, *new) for before, new in zip(known.costs, ours, strict=True)
     )
