@@ -51,9 +51,8 @@ class Baselines(Measuring):
         have = len(comparable.head_runs(self, head, devices))
         running = comparable.running(self, head, devices)
         screened = round(self.ledger.screened_count(head.id) * devices.share)
-        wanted = HEAD_TOP_MAX if late else _wanted(have, running, screened)
-        if self.recorded:
-            wanted = self.baseline_runs
+        most = self.baseline_runs if self.recorded else HEAD_TOP_MAX
+        wanted = most if late else min(most, _wanted(have, running, screened))
         if have + running >= wanted:
             return False  # looked at often by lanes that wait: not worth a lock
         enough = have >= self.baseline_runs and not late
@@ -139,4 +138,4 @@ def _wanted(measured: int, running: int, screened: int) -> int:
         return judge.HEAD_MIN
     if screened == 0:
         return 1
-    return min(HEAD_TOP_MAX, judge.HEAD_MIN + screened // HEAD_TOP_EVERY)
+    return judge.HEAD_MIN + screened // HEAD_TOP_EVERY

@@ -77,7 +77,7 @@ def question(measuring: Measuring, number: int, head: Head) -> judge.Question:
 
 
 def pairs_are_sharper(measuring: Measuring, head: Head) -> bool:
-    """Whether one seed tells more of a difference than two runs of other seeds."""
+    """Whether the differences of pairs scatter less than runs do."""
     if not measuring.paired:
         return False
     return paired_noise(measuring, head).sigma < unpaired_noise(measuring, head).sigma

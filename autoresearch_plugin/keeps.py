@@ -64,7 +64,7 @@ def _amount(research: Research, head: Head, number: int) -> float | None:
     ratio = research.ledger.candidate(number)["ratio"]
     if ratio is None:
         return head.amount
-    return float(max(1, round(research.budget_of(head).amount / ratio)))
+    return research.charged(head, ratio).amount
 
 
 def trailers(

@@ -277,7 +277,7 @@ class Research(Baselines):
             watch = self._watch(number, head, row)
             foreseen: list[judge.Verdict] = []
             positions = self._positions(number, head, row, foreseen)
-            budget = self.charged(head, price)
+            budget = self.charged(head, price.ratio)
             result = self.trial(
                 head, patched, row, budget, label, watch, positions=positions
             )
@@ -297,10 +297,11 @@ class Research(Baselines):
                 price = self.price(number, head, patched, known=price)
                 if price.failed is not None:
                     return self._crash(number, head, patched, price.failed, done)
-                if self.charged(head, price) != budget:
+                exact = self.charged(head, price.ratio)
+                if exact != budget:
                     self.tell(
                         f"{label}: a step costs {price.ratio:.2f} of its parent's, "
-                        f"so once more with {self.charged(head, price)}"
+                        f"so once more with {exact}"
                     )
                     continue
             if verdict.decision == "replicate":

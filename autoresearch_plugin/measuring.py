@@ -69,7 +69,7 @@ class Measuring(Hold):
                 )
             return pace
         # In this order: a kill in between leaves no run with another budget.
-        self.ledger.retire_trials(number, head.id, self.charged(head, pace))
+        self.ledger.retire_trials(number, head.id, self.charged(head, pace.ratio))
         self.ledger.update_candidate(
             number,
             ratio=pace.ratio if pace.is_exact else None,
@@ -89,12 +89,12 @@ class Measuring(Hold):
                 should_stop=self.should_stop,
             )
 
-    def charged(self, head: Head, pace: Pace) -> Budget:
+    def charged(self, head: Head, ratio: float) -> Budget:
         """What a run of a candidate of this price may use."""
         budget = self.budget_of(head)
-        if pace.ratio == 1.0:
+        if ratio == 1.0:
             return budget
-        return Budget("steps", max(1, round(budget.amount / pace.ratio)))
+        return Budget("steps", float(max(1, round(budget.amount / ratio))))
 
     def _limits(self, head: Head, budget: Budget) -> tuple[dict[str, float], float]:
         """Wall-clock deadlines per phase and a CPU limit, from the parent's own runs.
@@ -267,8 +267,7 @@ class Measuring(Hold):
                     known.touch()  # it is in use
             if result.ok and positions is not None:
                 count = positions(result)
-                kept = row["candidate"] is not None and self.profile.isolates
-                if count and kept:
+                if count and row["candidate"] is not None and self.profile.isolates:
                     path = promising(self.root, row["candidate"])
                     self._refer_to(path, Path(spec.claims))
                 result = self._verified(spec, result, count, show)

@@ -401,11 +401,7 @@ def collect_facts(state: State) -> closing.Facts:
     session = research.session
     rows = ledger.candidates(session)
     trials = ledger.session_trials(session)
-    spans = [
-        (t["candidate"] is None, t["finished"] - t["started"])
-        for t in trials
-        if t["outcome"] != "suspended"
-    ]
+    spans = [(t["candidate"] is None, t["finished"] - t["started"]) for t in trials]
     head = research.head()
     unpaired = comparing.unpaired_noise(research, head)
     visible = [

@@ -119,9 +119,9 @@ class Judged:
     bank of seeds and compares run by run where that is sharper, as on step budgets; the
     bank then has only what a candidate's next run needs. With `early_stop` losers end
     inside their first run, with `stop_repeats` in later ones as well. With `fdr` the
-    bound for a keep follows e-LOND at that
-    false discovery rate (Xu and Ramdas, Online multiple testing with e-values).
-    With `bundle` near misses are tried together, so many at once.
+    bound for a keep follows e-LOND at that false discovery rate (Xu and Ramdas, Online
+    multiple testing with e-values). With `bundle` near misses are tried together, so
+    many at once.
     """
 
     def __init__(

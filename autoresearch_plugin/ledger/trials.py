@@ -12,7 +12,7 @@ from typing import Any
 from autoresearch_plugin.ledger.connection import Row
 from autoresearch_plugin.ledger.processes import is_alive, this_process
 from autoresearch_plugin.ledger.sessions import Sessions
-from autoresearch_plugin.trial import Budget, TrialResult
+from autoresearch_plugin.trial import Budget, Outcome, TrialResult
 
 # All columns but log and curve, which are long and for people with a SQLite shell.
 _READ = (
@@ -45,19 +45,12 @@ class Trials(Sessions):
         text = f"{row['value'] if row else ''}:{head}:{index}"
         return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16) % 2**31
 
-    def _bank_seed(self, head: str, index: int) -> int:
-        return self.bank(head, index + 1)[index]
-
     def bank(self, head: str, count: int) -> list[int]:
         """The first seeds of a baseline's bank. On a budget in steps those of the runs
         that it has from its time as a candidate come first, so that pairs can be made
         with them."""
-        known = self._inherited_seeds(head)[:count]
+        known = _seeds(self._inherited(head))[:count]
         return [*known, *(self.seed(head, i) for i in range(len(known), count))]
-
-    def _inherited_seeds(self, head: str) -> list[int]:
-        runs = self._inherited(head)
-        return [run["seed"] for run in runs if run["budget"].endswith("steps")]
 
     def claim_head_trial(
         self, session: int, head: str, wanted: int, device: str = ""
@@ -73,9 +66,10 @@ class Trials(Sessions):
                     head,
                 )
             }
-            if len(self._inherited(head)) + len(taken) >= wanted:
+            inherited = self._inherited(head)
+            if len(inherited) + len(taken) >= wanted:
                 return None
-            begin = len(self._inherited_seeds(head))
+            begin = len(_seeds(inherited))
             index = next(i for i in itertools.count(begin) if i not in taken)
             return self._start_trial(session, head, None, index, device)
 
@@ -92,7 +86,7 @@ class Trials(Sessions):
         trial = self._execute(
             "INSERT INTO trials(session, head, candidate, seed_index, seed, state, "
             "owner, device, started) VALUES(?, ?, ?, ?, ?, 'running', ?, ?, ?)",
-            *(session, head, candidate, index, self._bank_seed(head, index)),
+            *(session, head, candidate, index, self.bank(head, index + 1)[-1]),
             *(this_process(), device, time.time()),
         )
         self._began[trial] = time.monotonic()
@@ -119,21 +113,24 @@ class Trials(Sessions):
             "value=?, metrics=?, summary=?, seconds=?, cpu_seconds=?, curve=?, log=?, "
             "device=?, budget=?, interim=?, early=?, verified=?, sandbox=?, "
             "scoring_cpu=? WHERE id=?",
-            *(self._finished(trial), str(result.outcome), result.message[:2000], value),
+            *(self._finished(trial, result.outcome), str(result.outcome)),
+            *(result.message[:2000], value),
             *map(json.dumps, (result.metrics, result.summary, result.seconds)),
             *(result.cpu_seconds, json.dumps(result.curve[-200:]), result.log_tail),
             *(device, budget, json.dumps(result.interim), early),
             *(json.dumps(result.verified), sandbox, result.scoring_cpu, trial),
         )
 
-    def _finished(self, trial: int) -> float:
-        """Now, or what now would be if nobody had set the clock meanwhile."""
+    def _finished(self, trial: int, outcome: Outcome) -> float:
+        """Now, or what now would be if nobody had set the clock meanwhile. A run that
+        slept with its machine, perhaps for a night, held its device for no time."""
         began = self._began.pop(trial, None)
         row = self._one("SELECT started, session FROM trials WHERE id=?", trial)
         if began is None or row is None:
             return time.time()
         self._note_seconds(row["session"])
-        return float(row["started"] + time.monotonic() - began)
+        took = 0.0 if outcome is Outcome.SUSPENDED else time.monotonic() - began
+        return float(row["started"] + took)
 
     def _forget_dead_trials(self, head: str) -> None:
         for row in self._query(
@@ -303,12 +300,9 @@ class Trials(Sessions):
         return [row["s"] for row in rows]
 
     def device_seconds(self, session: int) -> float:
-        """Seconds that trials of this session held a device; while one was suspended
-        nothing ran, perhaps for a night."""
+        """Seconds that trials of this session held a device."""
         row = self._one(
-            "SELECT sum(finished - started) AS s FROM trials WHERE session=? AND "
-            "coalesce(outcome, '')<>'suspended'",
-            session,
+            "SELECT sum(finished - started) AS s FROM trials WHERE session=?", session
         )
         return float((row or {}).get("s") or 0.0)
 
@@ -330,6 +324,11 @@ class Trials(Sessions):
         ):
             if not is_alive(row["owner"]):
                 self._execute("UPDATE trials SET state='lost' WHERE id=?", row["id"])
+
+
+def _seeds(inherited: list[Row]) -> list[int]:
+    """Those of runs on a budget in steps: other ones share no seeds."""
+    return [run["seed"] for run in inherited if run["budget"].endswith("steps")]
 
 
 def going_on(runs: list[Row], paired: bool) -> list[Row]:
