@@ -2,7 +2,8 @@
 
 `local` starts them on this machine; a cluster may follow behind the same three methods.
 
-    runner.py      the process that starts a command and buries everything it left
+    run.py         the program that starts a command and buries everything it left
+    runner.py      what it does
     child.py       our end of that process: pipes, orders, CPU time
     transcript.py  what the child said, and what that makes of the trial (no I/O)
     words.py       what it printed, made fit to be shown (no I/O)

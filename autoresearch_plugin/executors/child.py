@@ -21,14 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch_plugin.errors import InfrastructureError
-from autoresearch_plugin.executors import runner
 from autoresearch_plugin.executors.transcript import Ending, Stop, Transcript
+from autoresearch_plugin.sandbox.processes import tree_cpu_seconds
 from autoresearch_plugin.trial import TrialResult, TrialSpec
 
 GRACE = 2.0  # seconds between SIGTERM and the end
 PATIENCE = 8.0  # seconds for the runner to clean up before it is killed itself
 CHUNK = 64 * 1024
 MARKER = "AUTORESEARCH_TRIAL"
+RUNNER = Path(__file__).with_name("run.py")
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Launch:
 
 
 class Child:
-    """One phase of a command under `runner.py`. Use it as a context manager."""
+    """One phase of a command under `run.py`. Use it as a context manager."""
 
     def __init__(
         self,
@@ -99,12 +100,12 @@ class Child:
             "command": command,
             "lifeline": lifeline,
             "status": status,
-            "pass": [fd for fd in (events, control, launch.lock_fd) if fd is not None],
             "grace": GRACE,
             "cpu": launch.cpu,
         }
+        passed = [lifeline, status, events, control, launch.lock_fd]
         try:
-            self._spawn(order, launch, log)
+            self._spawn(order, launch, log, passed)
         except OSError as error:
             self._ending = Ending(failed=f"{error.strerror}: {error.filename}")
         for fd in (log, events, status, lifeline, control):
@@ -113,15 +114,21 @@ class Child:
             os.set_blocking(fd, False)
             self._selector.register(fd, selectors.EVENT_READ)
 
-    def _spawn(self, order: Mapping[str, Any], launch: Launch, log: int) -> None:
+    def _spawn(
+        self,
+        order: Mapping[str, Any],
+        launch: Launch,
+        log: int,
+        passed: Sequence[int | None],
+    ) -> None:
         self._runner = subprocess.Popen(
-            [sys.executable, "-I", runner.__file__, json.dumps(order)],
+            [sys.executable, "-I", "-S", str(RUNNER), json.dumps(order)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=launch.root,
             env={**launch.environ, MARKER: self._marker},
-            pass_fds=[*order["pass"], order["lifeline"], order["status"]],
+            pass_fds=[fd for fd in passed if fd is not None],
             start_new_session=True,
         )
 
@@ -224,7 +231,7 @@ class Child:
 
     def cpu_seconds(self) -> float | None:
         """CPU time of the whole tree so far; None where the system does not tell."""
-        return runner.tree_cpu_seconds(self._runner.pid) if self._runner else None
+        return tree_cpu_seconds(self._runner.pid) if self._runner else None
 
     def result(self) -> TrialResult:
         """What it came to; only after the end."""
@@ -242,7 +249,7 @@ class Child:
             cpu_seconds=report["cpu"],
             peak_mb=report["peak_mb"],
             memory_mb=memory_mb(),
-            left=tuple(report["left"]),
+            left=tuple(map(int, report["left"].split())),
         )
 
 

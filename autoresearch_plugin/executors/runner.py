@@ -1,11 +1,9 @@
 """Starts one command, and ends it with everything it has started.
 
-    python -I runner.py '{"command": ["python", "-m", "core"], "lifeline": 5, ...}'
-
 A process of its own between pytest and a training command, because only a parent can
-promise that nothing is left: it makes itself the *subreaper*, so whatever the command
-leaves behind (daemons that forked twice and called setsid too) becomes its child, and
-it kills and reaps until the kernel says that there is no child any more.
+promise that nothing is left: it is a *subreaper* (see there), and kills and reaps until
+it has no child any more. It is started for every phase of a trial, so it has to start
+fast: standard library only, and see `sandbox.quick`.
 
 It is told what to do through `lifeline`, the reading end of a pipe. The byte `t` asks
 politely first (SIGTERM, some seconds of grace, SIGABRT for a stack dump). End of file
@@ -13,99 +11,28 @@ means: end all of it now. pytest holds the other end, so when pytest is killed, 
 SIGKILL, the pipe closes and the trial dies as well. The report, one JSON line on
 `status`, says how the command ended.
 
-Standard library only; `executors.child` imports the /proc readers from here. Systems
-without prctl and /proc (macOS) get the process group of the command killed instead,
-which a daemon can escape.
+Systems without prctl and /proc (macOS) get the process group of the command killed
+instead, which a daemon can escape.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import resource
 import select
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
 
-PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
+from autoresearch_plugin.sandbox import kernel, subreaper
+from autoresearch_plugin.sandbox.processes import descendants
+from autoresearch_plugin.sandbox.quick import MYPY, dumps, loads, signal
+from autoresearch_plugin.sandbox.subreaper import send
+
+if MYPY:
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
 ABORT_GRACE = 0.3  # seconds for faulthandler to write its stack dump after SIGABRT
-SWEEP_LIMIT = 5.0  # seconds; a process stuck in a driver call may not die at all
-
-_PROC = Path("/proc")
-_TICK = 1 / os.sysconf("SC_CLK_TCK")
-
-
-# --------------------------------------------------------------------- reading /proc
-
-
-def descendants(root: int) -> list[int]:
-    """Pids of all living descendants of `root`; empty on a system without /proc."""
-    children: dict[int, list[int]] = {}
-    for pid in _pids():
-        if fields := _stat(pid):
-            children.setdefault(int(fields[1]), []).append(pid)
-    found, todo = [], [root]
-    while todo:
-        below = children.get(todo.pop(), [])
-        found += below
-        todo += below
-    return found
-
-
-def tree_cpu_seconds(root: int) -> float | None:
-    """CPU seconds of everything `root` has started, alive or reaped, without its own.
-
-    None on a system without /proc. Living processes are read from their own CPU clock,
-    which counts nanoseconds; `stat` counts ticks of 10 ms. Processes whose parent
-    ignores SIGCHLD are lost when they end.
-    """
-    fields = _stat(root)
-    if fields is None:
-        return None
-    total = _waited_for(fields)
-    for pid in descendants(root):
-        if fields := _stat(pid):
-            total += _waited_for(fields) + _own_cpu(pid, fields)
-    return total
-
-
-def _own_cpu(pid: int, fields: list[bytes]) -> float:
-    try:
-        # Linux numbers the CPU clock of a whole process so (CPUCLOCK_SCHED = 2).
-        return time.clock_gettime((~pid << 3) | 2)
-    except OSError:
-        return (int(fields[11]) + int(fields[12])) * _TICK
-
-
-def _waited_for(fields: list[bytes]) -> float:
-    return (int(fields[13]) + int(fields[14])) * _TICK
-
-
-def _pids() -> list[int]:
-    try:
-        return [int(path.name) for path in _PROC.iterdir() if path.name.isdigit()]
-    except OSError:
-        return []
-
-
-def _stat(pid: int) -> list[bytes] | None:
-    """Fields of /proc/PID/stat from `state` on; the name before may hold anything."""
-    try:
-        text = (_PROC / str(pid) / "stat").read_bytes()
-    except OSError:
-        return None
-    return text[text.rindex(b")") + 2 :].split()
-
-
-# ------------------------------------------------------------------------ the runner
 
 
 class Runner:
@@ -116,23 +43,19 @@ class Runner:
         self._lifeline: int = order["lifeline"]
         self._command = 0
         self._exit: int | None = None
-        self._prctl = _prctl()
-        self._prctl(PR_SET_CHILD_SUBREAPER, 1)
-        self._wake, wake_writer = os.pipe()
-        os.set_blocking(wake_writer, False)
-        signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
-        # Handlers that do nothing, not SIG_IGN: exec would pass SIG_IGN on.
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: None)
+        subreaper.become()
+        self._wake = subreaper.listen(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-    def run(self) -> dict[str, Any]:
-        """Start the command, wait for its end or for the order to end it, clean up."""
+    def run(self) -> dict[str, str | float | None]:
+        """Start the command, wait for its end or for the order to end it, clean up.
+
+        The report: `exit`, `cpu` seconds, `peak_mb` of the largest process, and the
+        pids that are `left` in a string; or `failed` alone.
+        """
         try:
             self._start()
         except OSError as error:
-            return {
-                "failed": f"{error.strerror}: {error.filename or '(working folder)'}"
-            }
+            return {"failed": f"{error.strerror}: {self._order['command'][0]}"}
         self._watch()
         left = self._sweep()
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -140,30 +63,56 @@ class Runner:
             "exit": self._exit,
             "cpu": usage.ru_utime + usage.ru_stime,
             "peak_mb": usage.ru_maxrss / (1024 if sys.platform != "darwin" else 2**20),
-            "left": left,
+            "left": " ".join(map(str, left)),
         }
 
+    # ---------------------------------------------------------------------- starting
+
     def _start(self) -> None:
+        """Fork and exec.
+
+        Raises:
+            OSError: the system's, from either.
+        """
+        for fd in (self._lifeline, self._order["status"]):
+            os.set_inheritable(fd, False)
         runner = os.getpid()
+        failed, tell = os.pipe()  # closed by a successful exec
+        self._command = os.fork()
+        if not self._command:
+            self._become(self._order["command"], runner, tell)
+        os.close(tell)
+        with open(failed, "rb") as file:
+            if number := file.read():
+                os.waitpid(self._command, 0)
+                raise OSError(int(number), os.strerror(int(number)))
 
-        def before_exec() -> None:
-            self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != runner:
-                os._exit(1)  # the runner died before the line above could matter
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            if self._order.get("cpu") is not None:
-                with contextlib.suppress(OSError):  # gone offline meanwhile
-                    os.sched_setaffinity(0, {self._order["cpu"]})
+    def _become(self, argv: list[str], runner: int, tell: int) -> None:
+        """In the forked child: never returns."""
+        try:
+            if sys.platform == "linux":
+                kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() == runner:  # or it died before that could matter
+                os.setsid()
+                for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them
+                    signal.signal(number, signal.SIG_DFL)
+                resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+                self._pin()
+                os.execvp(argv[0], argv)
+        except OSError as error:
+            os.write(tell, str(error.errno).encode())
+        finally:
+            os._exit(1)
 
-        process = subprocess.Popen(
-            self._order["command"],
-            stdin=subprocess.DEVNULL,
-            pass_fds=self._order["pass"],
-            start_new_session=True,
-            preexec_fn=before_exec,
-        )
-        process.returncode = 0  # it is reaped below, among all the others
-        self._command = process.pid
+    def _pin(self) -> None:
+        """To the one CPU that the order names, unless that has gone offline."""
+        if self._order["cpu"] is not None:
+            try:
+                os.sched_setaffinity(0, {self._order["cpu"]})
+            except OSError:
+                return
+
+    # ----------------------------------------------------------------------- watching
 
     def _watch(self) -> None:
         """Return when the command has ended or shall be killed at once."""
@@ -183,12 +132,14 @@ class Runner:
                 if not due:
                     return
 
+    # ------------------------------------------------------------------------- ending
+
     def _polite_end(self) -> list[tuple[float, Callable[[], None]]]:
         """SIGTERM now; what to do when, if that does not help."""
         self._signal_all(signal.SIGTERM)
         abort_at = time.monotonic() + self._order["grace"]
         return [
-            (abort_at, lambda: _send(self._command, signal.SIGABRT)),
+            (abort_at, lambda: send(self._command, signal.SIGABRT)),
             (abort_at + ABORT_GRACE, lambda: None),
         ]
 
@@ -198,59 +149,32 @@ class Runner:
         whoever forks meanwhile."""
         pids = descendants(os.getpid())
         for pid in reversed(pids):  # children first: who watches them may end them
-            _send(pid, number)
+            send(pid, number)
         if number == signal.SIGKILL or not pids:
-            with contextlib.suppress(OSError):
+            try:
                 os.killpg(self._command, number)
+            except OSError:
+                return
 
     def _reap(self) -> bool:
-        """Take the dead off; False when no child is left."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return False
-            if not pid:
-                return True
-            if pid == self._command:
-                self._exit = os.waitstatus_to_exitcode(status)
+        return subreaper.reap(self._took)
+
+    def _took(self, pid: int, status: int) -> None:
+        if pid == self._command:
+            self._exit = os.waitstatus_to_exitcode(status)
 
     def _sweep(self) -> list[int]:
-        """Kill and reap until no child is left; pids of those that do not die."""
-        give_up = time.monotonic() + SWEEP_LIMIT
-        while self._reap():
+        left = subreaper.sweep(self._reap, lambda: self._signal_all(signal.SIGKILL))
+        if not os.path.isdir("/proc"):
             self._signal_all(signal.SIGKILL)
-            if time.monotonic() > give_up:
-                return descendants(os.getpid())
-            time.sleep(0.001)
-        if not _PROC.is_dir():
-            self._signal_all(signal.SIGKILL)
-        return []
+        return left
 
 
-def _send(pid: int, number: int) -> None:
-    with contextlib.suppress(OSError):
-        os.kill(pid, number)
-
-
-def _prctl() -> Callable[[int, int], None]:
-    """The system call, or one that does nothing where there is none."""
-    import ctypes
-
-    try:
-        function = ctypes.CDLL(None).prctl
-    except (AttributeError, OSError):
-        return lambda option, value: None
-    return lambda option, value: function(option, value, 0, 0, 0)
-
-
-def main() -> None:
-    """Run the order in the first argument."""
-    order = json.loads(sys.argv[1])
+def main(text: str) -> None:
+    """Run the order, in JSON, and report."""
+    order = loads(text)
     report = Runner(order).run()
-    with contextlib.suppress(BrokenPipeError):  # pytest is gone; nobody listens
-        os.write(order["status"], json.dumps(report).encode() + b"\n")
-
-
-if __name__ == "__main__":
-    main()
+    try:
+        os.write(order["status"], dumps(report).encode() + b"\n")
+    except BrokenPipeError:  # pytest is gone; nobody listens
+        return

@@ -10,7 +10,8 @@ one. This is the wall around its processes.
 
     enter, watcher, inside                     the program that starts a command in it
     mounts landlock seccomp users kernel       one layer each, and the system calls
-    orders files processes quick attempts acts what those need
+    orders files processes subreaper
+    quick attempts acts                        what those need
 
 The second half is imported without site-packages, by a program that has to start fast:
 standard library only, and see `quick`. Levels, and what they promise: SECURITY.md.

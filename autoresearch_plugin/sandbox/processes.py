@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from autoresearch_plugin.sandbox.quick import MYPY
 
@@ -11,7 +12,8 @@ if MYPY:
 
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
-_PARENT, _TIMES, _PAGES = 1, slice(11, 15), 21  # fields of /proc/PID/stat after `)`
+_PARENT, _PAGES = 1, 21  # fields of /proc/PID/stat after `)`
+_OWN, _WAITED_FOR, _TIMES = slice(11, 13), slice(13, 15), slice(11, 15)
 
 
 def descendants(root: int) -> list[int]:
@@ -31,9 +33,38 @@ def usage(pids: list[int]) -> tuple[float, float]:
     cpu = mb = 0.0
     for pid in pids:
         if fields := _stat(pid):
-            cpu += sum(map(int, fields[_TIMES])) * _TICK
+            cpu += _ticks(fields, _TIMES)
             mb += int(fields[_PAGES]) * _PAGE_MB
     return cpu, mb
+
+
+def tree_cpu_seconds(root: int) -> float | None:
+    """CPU seconds of everything `root` has started, alive or reaped, without its own.
+
+    None on a system without /proc, and when `root` is gone. Living processes are read
+    from their own CPU clock, which counts nanoseconds; `stat` counts ticks of 10 ms.
+    Processes whose parent ignores SIGCHLD are lost when they end.
+    """
+    fields = _stat(root)
+    if not fields:
+        return None
+    total = _ticks(fields, _WAITED_FOR)
+    for pid in descendants(root):
+        if fields := _stat(pid):
+            total += _ticks(fields, _WAITED_FOR) + _own_cpu(pid, fields)
+    return total
+
+
+def _own_cpu(pid: int, fields: list[bytes]) -> float:
+    try:
+        # Linux numbers the CPU clock of a whole process so (CPUCLOCK_SCHED = 2).
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return _ticks(fields, _OWN)
+
+
+def _ticks(fields: list[bytes], times: slice) -> float:
+    return sum(map(int, fields[times])) * _TICK
 
 
 def shared_fairly_mb(pids: list[int]) -> float:

@@ -1,7 +1,6 @@
 """The watcher: starts one command inside a sandbox, outlives it, leaves nothing behind.
 
-It is a subreaper: whatever the command leaves behind becomes its child, and it kills
-and reaps until the kernel says that there is no child any more.
+It is a `subreaper` (see there).
 """
 
 from __future__ import annotations
@@ -12,11 +11,19 @@ import select
 import sys
 import time
 
-from autoresearch_plugin.sandbox import files, inside, kernel, processes, users
+from autoresearch_plugin.sandbox import (
+    files,
+    inside,
+    kernel,
+    processes,
+    subreaper,
+    users,
+)
 from autoresearch_plugin.sandbox.environment import environment
 from autoresearch_plugin.sandbox.environment import fixed as fixed_by_harness
 from autoresearch_plugin.sandbox.orders import SCOPED, Order, OrderError, Policy
 from autoresearch_plugin.sandbox.quick import MYPY, dumps, signal
+from autoresearch_plugin.sandbox.subreaper import send
 
 if MYPY:
     from typing import Any
@@ -25,7 +32,6 @@ SETUP_FAILED = 125
 POLL = 0.1  # seconds between two looks at the tree
 DISK_EVERY = 5  # looks at the tree between two at the disk
 REAP_LIMIT = 0.5  # seconds for init to do it
-SWEEP_LIMIT = 5.0  # seconds; a process stuck in a driver call may not die at all
 MARKER = "AUTORESEARCH_TRIAL"  # the harness finds orphans of a killed runner by it
 
 _STOP = {
@@ -52,7 +58,7 @@ class Watcher:
         self._cpu = self._peak = 0.0
         self._looks = 0
         self._uid: int | None = None
-        self._wake = _catch_signals()
+        self._wake = subreaper.listen(*_STOP, _PARENT_DIED, signal.SIGABRT)
 
     def run(self) -> dict[str, Any]:
         """Everything; returns the report."""
@@ -172,7 +178,7 @@ class Watcher:
         pid = self._main
         if self._policy.namespaces:  # init's first child is the command
             pid = next(iter(processes.descendants(pid)), pid)
-        _send(pid, signal.SIGABRT)
+        send(pid, signal.SIGABRT)
 
     def _is_over(self) -> bool:
         """Whether a limit is exceeded; says which."""
@@ -234,33 +240,24 @@ class Watcher:
     # ------------------------------------------------------------------------- ending
 
     def _reap(self) -> bool:
-        """Take the dead off; False when no child is left."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return False
-            if not pid:
-                return True
-            if pid == self._main:
-                self._exit = os.waitstatus_to_exitcode(status)
-                if self._policy.namespaces and not self._exit:
-                    self._exit = int(os.read(self._ending, 64) or b"0")
+        return subreaper.reap(self._took)
+
+    def _took(self, pid: int, status: int) -> None:
+        if pid == self._main:
+            self._exit = os.waitstatus_to_exitcode(status)
+            if self._policy.namespaces and not self._exit:
+                self._exit = int(os.read(self._ending, 64) or b"0")
 
     def _sweep(self) -> list[int]:
-        """Kill and reap until no child is left; pids of those that do not die."""
-        give_up = time.monotonic() + SWEEP_LIMIT
         if self._policy.namespaces:
             self._let_init_reap()
         elif self._uid is not None:
             self._kill_user(self._uid)
-        while self._reap():
-            for pid in processes.descendants(os.getpid()) or [self._main]:
-                _send(pid, signal.SIGKILL)
-            if time.monotonic() > give_up:
-                return processes.descendants(os.getpid())
-            time.sleep(0.001)
-        return []
+        return subreaper.sweep(self._reap, self._kill_all)
+
+    def _kill_all(self) -> None:
+        for pid in processes.descendants(os.getpid()) or [self._main]:
+            send(pid, signal.SIGKILL)
 
     def _let_init_reap(self) -> None:
         """Kill all but init, and give it a moment to take them off: what they have used
@@ -268,8 +265,8 @@ class Watcher:
         end = time.monotonic() + REAP_LIMIT
         while self._exit is None and time.monotonic() < end and self._reap():
             for pid in processes.descendants(self._main):
-                _send(pid, signal.SIGKILL)
-            time.sleep(0.001)
+                send(pid, signal.SIGKILL)
+            time.sleep(subreaper.PAUSE)
 
     def _kill_user(self, uid: int) -> None:
         """All processes of our private user at one stroke: no fork bomb outruns it."""
@@ -305,8 +302,8 @@ def main(words: list[str]) -> int:
         policy = Policy(order.policy)
         if sys.platform == "linux":
             kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-            kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
             kernel.prctl(kernel.PR_SET_PDEATHSIG, _PARENT_DIED)
+        subreaper.become()
         error = os.dup(2)
         report = Watcher(policy, order, parent).run()
     except (OSError, OrderError) as problem:
@@ -320,24 +317,6 @@ def main(words: list[str]) -> int:
         _tell(error, f"sandbox: nothing was run: {report['message']}")
         return SETUP_FAILED
     return code if code >= 0 else 128 - code
-
-
-def _catch_signals() -> int:
-    """A descriptor that can be read after one of our signals."""
-    wake, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    # Handlers that do nothing, not SIG_IGN: exec would pass SIG_IGN on.
-    for number in (*_STOP, _PARENT_DIED, signal.SIGABRT, signal.SIGCHLD):
-        signal.signal(number, lambda *_: None)
-    return wake
-
-
-def _send(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except OSError:
-        pass
 
 
 def _tell(fd: int, text: str) -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from autoresearch_plugin.devices import Device, lease
 from autoresearch_plugin.errors import InfrastructureError, SettingsError
-from autoresearch_plugin.executors import child, runner
+from autoresearch_plugin.executors import child
 from autoresearch_plugin.executors.local import LocalExecutor, scratch_dir, take_back
 from autoresearch_plugin.executors.pace import WIDEST, from_costs, measure
 from autoresearch_plugin.executors.transcript import (
@@ -32,6 +32,7 @@ from autoresearch_plugin.executors.transcript import (
 )
 from autoresearch_plugin.executors.words import LOG_SIZE, LOG_WIDTH, clean_log
 from autoresearch_plugin.ledger import this_process
+from autoresearch_plugin.sandbox import processes
 from autoresearch_plugin.sandbox.environment import environment
 from autoresearch_plugin.trial import Budget, Outcome, Profile, TrialSpec
 
@@ -949,18 +950,18 @@ def test_cpu_time_of_a_tree_counts_the_living_and_the_dead():
         f"subprocess.run([sys.executable, '-c', {BUSY.split(';')[0]!r}])\n"
         f"subprocess.run([sys.executable, '-c', {BUSY!r}])\n"
     )
-    before = runner.tree_cpu_seconds(os.getpid())
+    before = processes.tree_cpu_seconds(os.getpid())
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         process.stdout.readline()
-        assert process.pid in runner.descendants(os.getpid())
-        assert len(runner.descendants(process.pid)) == 1
-        both = runner.tree_cpu_seconds(os.getpid()) - before
-        one = runner.tree_cpu_seconds(process.pid)
+        assert process.pid in processes.descendants(os.getpid())
+        assert len(processes.descendants(process.pid)) == 1
+        both = processes.tree_cpu_seconds(os.getpid()) - before
+        one = processes.tree_cpu_seconds(process.pid)
         process.stdin.write(b"\n")
     assert 0.02 < one <= both < 20
-    assert runner.tree_cpu_seconds(2**22 + 1) is None
+    assert processes.tree_cpu_seconds(2**22 + 1) is None
 
 
 # -------------------------------------------------------------- what describe may say

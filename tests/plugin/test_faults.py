@@ -94,7 +94,7 @@ class Broken:
 
         def look() -> list[int]:
             for pid, line in self.project.alive().items():
-                if "runner.py" in line:
+                if "executors/run.py" in line:
                     children = Path(f"/proc/{pid}/task/{pid}/children")
                     with contextlib.suppress(OSError):
                         found.extend(map(int, children.read_text().split()))

@@ -438,19 +438,18 @@ def test_sigabrt_reaches_the_program(box):
 
 def test_under_the_harness_runner(box):
     """The outer runner sees the tree, gets the exit code and has nothing left."""
-    runner = ENTER.parents[1] / "executors" / "runner.py"
+    runner = ENTER.parents[1] / "executors" / "run.py"
     status, told = os.pipe()
     lifeline, hold = os.pipe()
     order = {
         "command": box.words(DAEMON + "raise SystemExit(3)"),
         "lifeline": lifeline,
         "status": told,
-        "pass": [],
         "grace": 1.0,
         "cpu": None,
     }
     done = subprocess.run(
-        [sys.executable, "-I", str(runner), json.dumps(order)],
+        [sys.executable, "-I", "-S", str(runner), json.dumps(order)],
         pass_fds=[lifeline, told],
         stdout=subprocess.DEVNULL,
         timeout=TIMEOUT,
@@ -460,7 +459,7 @@ def test_under_the_harness_runner(box):
     with os.fdopen(status) as lines:
         report = json.loads(lines.readline())
     assert done.returncode == 0
-    assert (report["exit"], report["left"]) == (3, [])
+    assert (report["exit"], report["left"]) == (3, "")
     assert box.survivors() == []
 
 

@@ -69,7 +69,7 @@ def test_all_kills_are_planned_and_two_full_disks(
     ("words", "kind"),
     [
         ("python -u -c import sys;exec(eval(sys.stdin.readline()))", "worker"),
-        ("python -I /x/executors/runner.py {... /x/soak/training.py ...}", "trial"),
+        ("python -I -S /x/executors/run.py {... /x/soak/training.py ...}", "trial"),
         (
             "python -I -S /x/sandbox/enter.py p -- python /x/soak/training.py",
             "training",

@@ -160,7 +160,7 @@ class Killed:
         chosen: Callable[[str], bool] = {
             "lane": lambda line: "sys.stdin.readline" in line,
             "trial": lambda line: " nanochat_core --spec" in line and "-I" not in line,
-            "runner": lambda line: "runner.py" in line,
+            "runner": lambda line: "executors/run.py" in line,
             "machine": lambda line: True,
         }.get(whom, lambda line: False)
         pids = [pid for pid, line in alive.items() if chosen(line)]

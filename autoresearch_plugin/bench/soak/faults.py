@@ -23,7 +23,7 @@ FULL_SECONDS = 2.0  # how long nothing can be written
 
 _MARKS = {
     "worker": "exec(eval(sys.stdin",  # how execnet starts one
-    "trial": "executors/runner.py",
+    "trial": "executors/run.py",
     "training": "soak/training.py",
     PROPOSER: "soak/program.py",
 }

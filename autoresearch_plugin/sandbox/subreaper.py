@@ -1,0 +1,69 @@
+"""What `runner` and `watcher` share: a process to which the kernel gives the orphans.
+
+Whatever a command leaves behind (daemons that forked twice and called setsid too)
+becomes a child of the nearest subreaper above it, which kills and reaps until the
+kernel says that there is no child any more.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from autoresearch_plugin.sandbox import kernel, processes
+from autoresearch_plugin.sandbox.quick import MYPY, signal
+
+if MYPY:
+    from collections.abc import Callable
+
+SWEEP_LIMIT = 5.0  # seconds; a process stuck in a driver call may not die at all
+PAUSE = 0.001  # seconds between two rounds of killing
+
+
+def become() -> None:
+    """The parent of every orphan below us; nothing on a system without prctl."""
+    if sys.platform == "linux":
+        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+
+
+def listen(*numbers: int) -> int:
+    """A descriptor that can be read after one of these signals, or after SIGCHLD."""
+    wake, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    # Handlers that do nothing, not SIG_IGN: exec would pass SIG_IGN on.
+    for number in (*numbers, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    return wake
+
+
+def reap(took: Callable[[int, int], None]) -> bool:
+    """Take the dead off, with their pid and status; False when no child is left."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return False
+        if not pid:
+            return True
+        took(pid, status)
+
+
+def sweep(reap: Callable[[], bool], kill: Callable[[], None]) -> list[int]:
+    """Kill and reap until no child is left; pids of those that do not die."""
+    give_up = time.monotonic() + SWEEP_LIMIT
+    while reap():
+        kill()
+        if time.monotonic() > give_up:
+            return processes.descendants(os.getpid())
+        time.sleep(PAUSE)
+    return []
+
+
+def send(pid: int, number: int) -> None:
+    """A signal to a process that may be gone."""
+    try:
+        os.kill(pid, number)
+    except OSError:
+        pass
