@@ -20,12 +20,12 @@ from autoresearch_plugin.errors import InfrastructureError, PatchError
 from autoresearch_plugin.estimate import lines
 from autoresearch_plugin.estimating import estimate_of
 from autoresearch_plugin.generated import restore_generated
+from autoresearch_plugin.header import header
 from autoresearch_plugin.lanes import collection_errors
 from autoresearch_plugin.paths import own_directory, report_dir, write_new
 from autoresearch_plugin.proposers import Exhausted
 from autoresearch_plugin.proposing import words_of
 from autoresearch_plugin.quoting import barred, visible
-from autoresearch_plugin.reporting import header
 
 if TYPE_CHECKING:
     from autoresearch_plugin.ledger import Row

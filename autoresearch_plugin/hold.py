@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from autoresearch_plugin.devices import Device
     from autoresearch_plugin.executors.local import LocalExecutor
     from autoresearch_plugin.ledger import Ledger, Row
-    from autoresearch_plugin.repository import Repository
+    from autoresearch_plugin.repository import Kept, Repository
     from autoresearch_plugin.settings import Settings
 
 POLL_SECONDS = 0.05  # between two looks of a process that waits, doubled from look to
@@ -50,6 +50,7 @@ class Hold:
     tick: Callable[[], None] = field(default=lambda: None)
     _wait: tuple[str, float] | None = field(default=None, init=False)  # for what, since
     _poll: float = field(default=POLL_SECONDS, init=False)
+    _kept: tuple[str, Mapping[str, Kept]] = field(default=("", {}), init=False)
 
     # -------------------------------------------------------------------- facts
 

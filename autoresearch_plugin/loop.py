@@ -43,10 +43,13 @@ class Research(Baselines):
     # -------------------------------------------------------------------- facts
 
     def kept_before(self, head: Head) -> Mapping[str, Kept]:
-        """Signatures that are part of the baseline's history."""
+        """Signatures that are part of the baseline's history, which git is asked for
+        once: what a commit's ancestors are does not change."""
         if self.repository is None or head.commit is None:
             return {}
-        return self.repository.history(head.commit)
+        if head.commit != self._kept[0]:
+            self._kept = head.commit, self.repository.history(head.commit)
+        return self._kept[1]
 
     # ------------------------------------------------------------- a candidate
 

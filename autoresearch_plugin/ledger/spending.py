@@ -71,7 +71,7 @@ class Spending(Connection):
         self, session: int, kind: str, text: str, agent: str | None = None
     ) -> None:
         """Record something worth telling at the end, as one line."""
-        self._execute(
+        self._note(
             "INSERT INTO events(session, created, kind, text, agent) "
             "VALUES(?, ?, ?, ?, ?)",
             *(session, time.time(), kind, line(text), agent),

@@ -59,7 +59,7 @@ class Work(Connection):
 
     def begin_item(self, unit: int, nodeid: str, location: Sequence[Any]) -> None:
         """Note which test of a unit runs now, for the report of a dead worker."""
-        self._execute(
+        self._note(
             "UPDATE units SET current=?, location=? WHERE id=?",
             *(nodeid, json.dumps(list(location)), unit),
         )
@@ -136,22 +136,20 @@ class Work(Connection):
 
     def release_lease(self, name: str) -> None:
         """Give a lease back; nothing happens if it is not ours."""
-        self._execute(
-            "DELETE FROM leases WHERE name=? AND owner=?", name, this_process()
-        )
+        self._note("DELETE FROM leases WHERE name=? AND owner=?", name, this_process())
 
     def set_lane(
         self, session: int, name: str, device: str, status: Row | None
     ) -> None:
         """What a lane does now; None when it is idle."""
-        self._execute(
+        self._note(
             "INSERT OR REPLACE INTO lanes VALUES(?, ?, ?, ?, ?)",
             *(session, name, device, json.dumps(status), time.time()),
         )
 
     def add_wait(self, session: int, lane: str, reason: str, since: float) -> None:
         """Record that this process' lane has waited from `since` until now."""
-        self._execute(
+        self._note(
             "INSERT INTO waits(session, lane, owner, reason, started, finished) "
             "VALUES(?, ?, ?, ?, ?, ?)",
             *(session, lane, this_process(), reason, since, time.time()),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def audit(options: argparse.Namespace) -> Iterator[str]:
     """Make or finish the audit of a session, and its reports anew."""
-    from autoresearch_plugin import auditing, keys, reporting
+    from autoresearch_plugin import auditing, keys, report_files
     from autoresearch_plugin.devices import lease
     from autoresearch_plugin.reports.closing import audit_lines
     from autoresearch_plugin.session import controller_lock
@@ -52,7 +52,7 @@ def audit(options: argparse.Namespace) -> Iterator[str]:
         yield from audit_lines(research.metric, auditing.outcome(research), "")
         if research.session == research.ledger.sessions()[-1]["id"]:
             directory = report_dir(options.root, settings_of(options.root).report)
-            reporting.write_reports(research, directory)
+            report_files.write_reports(research, directory)
 
 
 def _check_same_measuring(research: Research) -> None:

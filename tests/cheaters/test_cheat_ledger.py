@@ -121,12 +121,12 @@ def test_no_small_file_is_written_through_a_link(tmp_path: Path, name: str) -> N
 @pytest.mark.parametrize("name", ["kept.xml.part", "kept.xml"])
 def test_no_report_is_written_through_a_link(tmp_path: Path, name: str) -> None:
     """A link in a report's place is replaced."""
-    from autoresearch_plugin import reporting
+    from autoresearch_plugin import report_files
 
     victim = tmp_path / "victim"
     victim.write_bytes(b"mine")
     (tmp_path / name).symlink_to(victim)
-    reporting._write(tmp_path / "kept.xml", "report")
+    report_files._write(tmp_path / "kept.xml", "report")
 
     assert victim.read_bytes() == b"mine"
     assert (tmp_path / "kept.xml").read_text() == "report"

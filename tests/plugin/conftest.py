@@ -256,3 +256,9 @@ def end() -> Callable[[subprocess.Popen[str]], None]:
         process.communicate()
 
     return kill
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> str:
+    """The trial id of this test's own trials (see `toy_trials`)."""
+    return f"{tmp_path.name}-scratch"

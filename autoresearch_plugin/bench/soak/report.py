@@ -19,6 +19,7 @@ from autoresearch_plugin.bench.soak.project import Project
 from autoresearch_plugin.errors import SettingsError
 
 FEWEST = 8  # candidates, so that both parts have some
+CALLS = (10, 100, 250, 500, 1000, 2000)  # whose prompts are weighed
 
 
 def soak(options: Options, folder: Path | None = None) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def _figures(
     decided = project.query(
         "SELECT state, count(*) AS n FROM candidates GROUP BY state ORDER BY state"
     )
-    tenth = served[min(9, len(served) - 1)]
+    prompts = [round(call.prompt_tokens) for call in served]
     return {
         "candidates": options.candidates,
         "lanes": options.lanes,
@@ -84,8 +85,8 @@ def _figures(
             spend_error(project, served, options.lanes * record.kills["controller"]), 9
         ),
         "rss_growth_mb": timing.rss_growth(record),
-        "prompt_tokens_10": round(tenth.prompt_tokens),
-        "prompt_tokens_last": round(served[-1].prompt_tokens),
+        "prompt_tokens_10": prompts[min(9, len(prompts) - 1)],
+        "prompt_tokens_last": prompts[-1],
         "query_ms": max(queries.values()),
         "schedule_ratio": round(
             timing.schedule_ratio(project, record, options.lanes), 3
@@ -97,6 +98,7 @@ def _figures(
         "killed": dict(sorted(record.kills.items())),
         "disk_full": len(record.faults) - sum(record.kills.values()),
         "llm_calls": len(served),
+        "prompt_tokens_at": {n: prompts[n - 1] for n in CALLS if n <= len(prompts)},
         "states": {row["state"]: row["n"] for row in decided},
         "queries": queries,
         "findings": _words(found),
