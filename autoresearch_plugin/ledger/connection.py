@@ -184,12 +184,15 @@ class Connection:
         self._execute("INSERT OR REPLACE INTO meta VALUES(?, ?)", key, value)
 
     def _note(self, sql: str, *values: Any) -> None:
-        """A statement of its own that may be lost with the machine's power, and only
-        with it: it is on its way to the disk before the next one of any other kind is.
+        """A statement that may be lost with the machine's power, and only with it: it
+        is on its way to the disk before the next one of any other kind is.
 
         Of sixteen statements of a run most say what a lane does at the moment; for each
         of them the disk would be waited for, and meanwhile no other lane could write.
         """
+        if self._db.in_transaction:  # which is waited for as a whole
+            self._execute(sql, *values)
+            return
         with self._explained():
             self._db.execute("PRAGMA synchronous=NORMAL")
             try:

@@ -660,6 +660,23 @@ def test_a_failed_transaction_leaves_nothing(ledger):
     assert ledger.try_lease("keep")  # the ledger can be written again
 
 
+def test_what_a_lane_does_is_not_waited_for(ledger, session):
+    """The disk is: for a verdict, and for whatever comes after a note that failed."""
+    told = []
+    ledger._db.set_trace_callback(told.append)
+    ledger.set_lane(session, "main", "cpu:0", None)
+    ledger.finish_unit(1)
+    with pytest.raises(LedgerError, match="no_such_table"):
+        ledger._note("INSERT INTO no_such_table VALUES(1)")
+    kinds = [text.split(" ")[0] for text in told if "PRAGMA" not in text]
+    levels = [text.partition("=")[2] for text in told if "PRAGMA" in text]
+    assert (kinds[0], levels) == ("INSERT", ["NORMAL", "FULL"] * 2)
+    assert told.index("PRAGMA synchronous=FULL") < told.index(
+        next(text for text in told if text.startswith("UPDATE"))
+    )
+    assert ledger._one("PRAGMA synchronous")["synchronous"] == 2
+
+
 def test_noise_is_told_by_more_than_one_run(ledger, session):
     """Runs of the baseline, and of candidates that have several on it."""
     for number in (None, 1, 2, 2, 3):
