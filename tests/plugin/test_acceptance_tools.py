@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import runpy
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +28,7 @@ import claimed_vs_audited  # noqa: E402
 import collect  # noqa: E402
 import nulls  # noqa: E402
 import planted  # noqa: E402
+import profile_sizes  # noqa: E402
 
 SETTINGS = json.dumps({"rule": "default"})
 HEAD = (2.40, 2.42, 2.41)
@@ -383,3 +386,21 @@ class TestAuditOfHeads:
         ]
         made = sorted((who, seed) for part in parts for who, _, seed in part)
         assert made == [(0, 71), (0, 72), (3, 72), (5, 71), (5, 72)]
+
+
+def test_sizes_of_the_profile_are_compared_by_copies_of_the_core(tmp_path):
+    """Each variant is the core that ships but for its size."""
+    for name, (depth, context) in profile_sizes.VARIANTS.items():
+        place = tmp_path / name
+        place.mkdir()
+        profile_sizes.write_core(place, depth, context)
+        found = runpy.run_path(str(place / "nanochat_core" / "profiles.py"))["CPU"]
+        assert (found.config.depth, found.config.sequence_len) == (depth, context)
+        rows = found.config.device_batch_size
+        assert rows * context == found.config.total_batch_size
+        assert math.ceil(depth * found.config.aspect_ratio / 32) == 2  # heads
+    row = {"variant": name, "budget": 340, "steps": 400, "cpu": 20.0}
+    *_, line = profile_sizes.table(
+        [{**row, "seed": seed, "val_bpb": 2.3 + seed / 50} for seed in range(3)]
+    )
+    assert line == f"| {name} | 340 | 400 | 3 | 2.3200 | 0.0200 | 20 |"
