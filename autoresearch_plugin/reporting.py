@@ -19,6 +19,7 @@ from autoresearch_plugin.quoting import visible
 from autoresearch_plugin.report_files import write_reports
 from autoresearch_plugin.reports import closing
 from autoresearch_plugin.screen import Screen, Ticker
+from autoresearch_plugin.spent_reports import SpentReports
 
 if TYPE_CHECKING:
     from autoresearch_plugin.state import State
@@ -36,6 +37,7 @@ class ReportingPlugin:
         self._junit: Any = None
         self._told = self._broken = False
         self._due = 0.0
+        self._spent = SpentReports(state.config.option)
         choose_junit(state)
 
     @property
@@ -72,6 +74,7 @@ class ReportingPlugin:
         yield
         if self._opened and report.when == "teardown":
             self._write()
+        self._spent.take(report)
 
     def _write(self, at_last: bool = False) -> None:
         """Bring the files up to date; one that cannot be written ends no session.

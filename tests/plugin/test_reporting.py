@@ -1,4 +1,4 @@
-"""When report files are written: at once, unless there is too much to write."""
+"""When report files are written, and what is kept of a report that was told."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from autoresearch_plugin import reporting
+from autoresearch_plugin.spent_reports import SpentReports
 
 
 @pytest.fixture
@@ -23,7 +24,8 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(reporting, "time", fake_time)
     monkeypatch.setattr(reporting, "write_files", write)
     monkeypatch.setattr(reporting, "choose_junit", lambda state: None)
-    clock.reports = reporting.ReportingPlugin(SimpleNamespace())  # type: ignore[arg-type]
+    state: Any = SimpleNamespace(config=SimpleNamespace(option=SimpleNamespace()))
+    clock.reports = reporting.ReportingPlugin(state)
     return clock
 
 
@@ -50,3 +52,71 @@ def test_the_last_report_does_not_wait(written: Any) -> None:
     written.reports._write()
     written.reports._write(at_last=True)
     assert len(written.times) == 2
+
+
+def reports_of(outcome: str, **words: Any) -> list[pytest.TestReport]:
+    """The three reports of a candidate's test."""
+    found = []
+    for when in ("setup", "call", "teardown"):
+        called = when == "call"
+        report = pytest.TestReport(
+            "test_x.py::test_x",
+            ("test_x.py", 0, "test_x"),
+            {"test_x": 1},
+            outcome if called else "passed",  # type: ignore[arg-type]
+            "why" if called else None,
+            when,  # type: ignore[arg-type]
+            [("Captured stdout call", "a diff")],
+            user_properties=[("verdict", "discard")],
+        )
+        if called:
+            vars(report).update(words)
+        found.append(report)
+    return found
+
+
+def told(reports: list[pytest.TestReport]) -> list[Any]:
+    """What is left in the three when all have been seen: their largest parts."""
+    spent = SpentReports(SimpleNamespace(reportchars="wfExa", xfail_tb=False))
+    for report in reports:
+        spent.take(report)
+    return [(r.longrepr, r.sections, r.keywords, r.user_properties) for r in reports]
+
+
+VERDICT = [("verdict", "discard")]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"), [("passed", {}), ("skipped", {"wasxfail": "reason: worse"})]
+)
+def test_a_report_that_was_told_is_emptied(outcome: str, words: Any) -> None:
+    """A session has thousands; the name and the reason of each are shown at the end."""
+    reports = reports_of(outcome, **words)
+    empty: Any = (None, [], {}, [])
+    assert told(reports) == [empty, (None, [], {}, VERDICT), empty]
+    assert getattr(reports[1], "wasxfail", None) == words.get("wasxfail")
+
+
+@pytest.mark.parametrize("outcome", ["failed", "skipped"])
+def test_what_the_summary_shows_in_full_stays(outcome: str) -> None:
+    """A failure with its log, a skip with its reason."""
+    assert all(sections for _, sections, _, _ in told(reports_of(outcome)))
+
+
+@pytest.mark.parametrize("option", [{"reportchars": "wP"}, {"xfail_tb": True}])
+def test_reports_stay_where_they_are_shown_again(option: Any) -> None:
+    """-rP or --xfail-tb."""
+    spent = SpentReports(SimpleNamespace(**option))
+    reports = reports_of("skipped", wasxfail="reason: worse")
+    for report in reports:
+        spent.take(report)
+    assert [report.sections for report in reports] == [reports[0].sections] * 3
+    assert reports[1].longrepr == "why"
+
+
+def test_a_test_that_is_no_candidate_keeps_its_reports() -> None:
+    """Other tests of the suite belong to other plugins too."""
+    reports = reports_of("passed")
+    for report in reports:
+        report.user_properties = []
+    assert all(sections for _, sections, _, _ in told(reports))
