@@ -47,9 +47,11 @@ class Research(Baselines):
         once: what a commit's ancestors are does not change."""
         if self.repository is None or head.commit is None:
             return {}
-        if head.commit != self._kept[0]:
-            self._kept = head.commit, self.repository.history(head.commit)
-        return self._kept[1]
+        commit, kept = self._kept
+        if head.commit != commit:
+            kept = self.repository.history(head.commit)
+            self._kept = head.commit, kept
+        return kept
 
     # ------------------------------------------------------------- a candidate
 

@@ -201,10 +201,14 @@ def pytest_report_teststatus(
     report: pytest.TestReport,
 ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
     """Letters K and d; the categories stay pytest's own, which all tools know."""
-    properties = dict(getattr(report, "user_properties", ()))
-    if getattr(report, "when", "") != "call" or "verdict" not in properties:
+    if getattr(report, "when", "") != "call" or not report.user_properties:
         return None
-    if report.passed and properties["verdict"] == "keep":
+    from autoresearch_plugin.spent_reports import verdict_of
+
+    verdict = verdict_of(report)
+    if verdict is None:
+        return None
+    if report.passed and verdict == "keep":
         return "passed", "K", ("KEPT", {"green": True, "bold": True})
     if report.skipped and hasattr(report, "wasxfail"):
         return "xfailed", "d", ("DISCARDED", {"yellow": True})

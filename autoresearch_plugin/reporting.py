@@ -140,8 +140,8 @@ class ReportingPlugin:
 
 def write_files(state: State) -> None:
     """kept.xml and results.tsv, from the ledger."""
-    folder = report_dir(state.config.rootpath, state.settings.report)
-    write_reports(state.research, folder)
+    directory = report_dir(state.config.rootpath, state.settings.report)
+    write_reports(state.research, directory)
 
 
 def choose_junit(state: State) -> None:

@@ -7,6 +7,8 @@ the rest only where somebody asks to see it again (`-rP`, `-rX`, `-rA`, `--xfail
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 SHOWN_AGAIN = frozenset("PXA")  # letters of -r
@@ -33,7 +35,16 @@ class SpentReports:
 
 
 def _is_decided(report: pytest.TestReport) -> bool:
-    return report.when == "call" and "verdict" in dict(report.user_properties)
+    return report.when == "call" and verdict_of(report) is not None
+
+
+def verdict_of(report: pytest.TestReport) -> Any:
+    """What became of a candidate; None for other tests, whose properties may be
+    anything."""
+    for one in getattr(report, "user_properties", ()):
+        if isinstance(one, tuple | list) and len(one) == 2 and one[0] == "verdict":
+            return one[1]
+    return None
 
 
 def _fails(report: pytest.TestReport) -> bool:

@@ -43,7 +43,10 @@ class Runner:
         self._lifeline: int = order["lifeline"]
         self._command = 0
         self._exit: int | None = None
-        subreaper.become()
+        try:
+            subreaper.become()
+        except OSError:  # refused: the process group has to do
+            pass
         self._wake = subreaper.listen(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
     def run(self) -> dict[str, str | float | None]:
@@ -83,15 +86,14 @@ class Runner:
             self._become(self._order["command"], runner, tell)
         os.close(tell)
         with open(failed, "rb") as file:
-            if number := file.read():
+            if reason := file.read():
                 os.waitpid(self._command, 0)
-                raise OSError(int(number), os.strerror(int(number)))
+                raise OSError(None, reason.decode())
 
     def _become(self, argv: list[str], runner: int, tell: int) -> None:
         """In the forked child: never returns."""
         try:
-            if sys.platform == "linux":
-                kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+            self._die_with_parent()
             if os.getppid() == runner:  # or it died before that could matter
                 os.setsid()
                 for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them
@@ -100,9 +102,18 @@ class Runner:
                 self._pin()
                 os.execvp(argv[0], argv)
         except OSError as error:
-            os.write(tell, str(error.errno).encode())
+            os.write(tell, f"{error.strerror}".encode())
+        except BaseException as error:
+            os.write(tell, f"{error}".encode() or b"it was interrupted")
         finally:
             os._exit(1)
+
+    def _die_with_parent(self) -> None:
+        if sys.platform == "linux":
+            try:
+                kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+            except OSError:  # refused: what is left is found by its mark
+                return
 
     def _pin(self) -> None:
         """To the one CPU that the order names, unless that has gone offline."""
@@ -164,7 +175,7 @@ class Runner:
             self._exit = os.waitstatus_to_exitcode(status)
 
     def _sweep(self) -> list[int]:
-        left = subreaper.sweep(self._reap, lambda: self._signal_all(signal.SIGKILL))
+        left = subreaper.sweep(self._took, lambda: self._signal_all(signal.SIGKILL))
         if not os.path.isdir("/proc"):
             self._signal_all(signal.SIGKILL)
         return left

@@ -72,6 +72,10 @@ class Connection:
             db.row_factory = sqlite3.Row
             db.execute("PRAGMA synchronous=FULL")
             db.execute("PRAGMA trusted_schema=OFF")  # no functions in planted views
+            self._local.hasty = False
+        if self._local.hasty:  # after a note, even one that Ctrl-C cut off
+            db.execute("PRAGMA synchronous=FULL")
+            self._local.hasty = False
         return db
 
     def _create(self) -> None:
@@ -187,18 +191,15 @@ class Connection:
         """A statement that may be lost with the machine's power, and only with it: it
         is on its way to the disk before the next one of any other kind is.
 
-        Of sixteen statements of a run most say what a lane does at the moment; for each
-        of them the disk would be waited for, and meanwhile no other lane could write.
+        Most statements of a run say what a lane does at the moment. If the disk were
+        waited for each time, no other lane could write meanwhile.
         """
-        if self._db.in_transaction:  # which is waited for as a whole
-            self._execute(sql, *values)
-            return
         with self._explained():
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            try:
-                self._db.execute(sql, values)
-            finally:
-                self._db.execute("PRAGMA synchronous=FULL")
+            db = self._db
+            if not db.in_transaction:  # which is waited for as a whole
+                self._local.hasty = True
+                db.execute("PRAGMA synchronous=NORMAL")
+            db.execute(sql, values)
 
     def _execute(self, sql: str, *values: Any) -> int:
         with self._explained():

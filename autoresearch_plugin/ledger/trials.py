@@ -108,18 +108,20 @@ class Trials(Sessions):
         `early` says what its interim score led to: `stopped`, or `spared` for a loser
         that ran on.
         """
+        values = (
+            *(str(result.outcome), result.message[:2000], value),
+            *map(json.dumps, (result.metrics, result.summary, result.seconds)),
+            *(result.cpu_seconds, json.dumps(result.curve[-200:]), result.log_tail),
+            *(device, budget, json.dumps(result.interim), early),
+            *(json.dumps(result.verified), sandbox, result.scoring_cpu),
+        )
         with self._transaction():
             self._execute(
                 "UPDATE trials SET state='done', finished=?, outcome=?, message=?, "
                 "value=?, metrics=?, summary=?, seconds=?, cpu_seconds=?, curve=?, "
                 "log=?, device=?, budget=?, interim=?, early=?, verified=?, sandbox=?, "
                 "scoring_cpu=? WHERE id=?",
-                *(self._finished(trial, result.outcome), str(result.outcome)),
-                *(result.message[:2000], value),
-                *map(json.dumps, (result.metrics, result.summary, result.seconds)),
-                *(result.cpu_seconds, json.dumps(result.curve[-200:]), result.log_tail),
-                *(device, budget, json.dumps(result.interim), early),
-                *(json.dumps(result.verified), sandbox, result.scoring_cpu, trial),
+                *(self._finished(trial, result.outcome), *values, trial),
             )
 
     def _finished(self, trial: int, outcome: Outcome) -> float:

@@ -1,8 +1,9 @@
 """What the standard library offers, imported in a fraction of its time.
 
-A watcher is started for every run. `json`, `signal`, `typing` and `collections.abc`
-together take longer to import than everything else that it does; what they are made of
-does not. Import `Any` and abstract types below `if MYPY:`, which only mypy believes.
+A runner and a watcher are started for every phase of a run. `json`, `signal`, `typing`
+and `collections.abc` together take longer to import than everything else that they do;
+what they are made of does not. Import `Any` and abstract types below `if MYPY:`, which
+only mypy believes.
 """
 
 from __future__ import annotations

@@ -50,10 +50,10 @@ def reap(took: Callable[[int, int], None]) -> bool:
         took(pid, status)
 
 
-def sweep(reap: Callable[[], bool], kill: Callable[[], None]) -> list[int]:
+def sweep(took: Callable[[int, int], None], kill: Callable[[], None]) -> list[int]:
     """Kill and reap until no child is left; pids of those that do not die."""
     give_up = time.monotonic() + SWEEP_LIMIT
-    while reap():
+    while reap(took):
         kill()
         if time.monotonic() > give_up:
             return processes.descendants(os.getpid())

@@ -253,7 +253,7 @@ class Watcher:
             self._let_init_reap()
         elif self._uid is not None:
             self._kill_user(self._uid)
-        return subreaper.sweep(self._reap, self._kill_all)
+        return subreaper.sweep(self._took, self._kill_all)
 
     def _kill_all(self) -> None:
         for pid in processes.descendants(os.getpid()) or [self._main]:

@@ -4,13 +4,15 @@
     python tests/acceptance/profile_sizes.py sizes.jsonl --table
 
 Each variant is the core with another line in profiles.py, and trains as many steps as
-cost what `--steps` of the profile cost. A line a run goes to the file; what is there
-already is not run again, so that several may work at once with `--part 0/2`.
+cost what `--steps` of the profile cost. `--jobs` runs go on at once. The first line of
+the file holds what a step of each costs, then comes a line a run; what is there already
+is not measured again.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -20,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -69,51 +72,58 @@ def train(folder: Path, data: Path, steps: int, seed: int) -> tuple[float, float
     return float(found[1]), usage.ru_utime + usage.ru_stime
 
 
-def seconds_per_step(folder: Path, data: Path) -> float:
-    """CPU seconds of a step, in the quieter of two tries."""
-    tries = []
-    for _ in range(2):
-        short, long = (train(folder, data, steps, 0)[1] for steps in PROBES)
-        tries.append((long - short) / (PROBES[1] - PROBES[0]))
-    return min(tries)
+def prices(places: Mapping[str, Path], data: Path, jobs: int) -> dict[str, float]:
+    """CPU seconds of a step, while as many others run as will later."""
+    train(next(iter(places.values())), data, 3, 0)  # makes the data
+    todo = [(name, steps) for _ in range(2) for name in places for steps in PROBES]
+    with ThreadPoolExecutor(jobs) as pool:
+        took = pool.map(lambda one: train(places[one[0]], data, one[1], 0)[1], todo)
+        least: dict[tuple[str, int], float] = {}
+        for one, seconds in zip(todo, took, strict=True):
+            least[one] = min(seconds, least.get(one, seconds))
+    short, long = PROBES
+    return {n: (least[n, long] - least[n, short]) / (long - short) for n in places}
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    """What was measured so far."""
+    """What was measured so far, the prices first."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def measure(
-    path: Path, steps: Sequence[int], seeds: int, part: tuple[int, int]
-) -> None:
+def append(path: Path, row: Mapping[str, Any]) -> None:
+    """A line more."""
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def measure(path: Path, steps: Sequence[int], seeds: int, jobs: int) -> None:
     """Append what is missing."""
-    done = {(row["variant"], row["budget"], row["seed"]) for row in rows_of(path)}
-    todo = [
-        (name, budget, seed)
-        for budget in steps
-        for seed in range(seeds)
-        for name in VARIANTS
-    ][part[0] :: part[1]]
     with tempfile.TemporaryDirectory() as folder:
         places = {name: Path(folder) / name for name in VARIANTS}
         for name, size in VARIANTS.items():
             places[name].mkdir()
             write_core(places[name], *size)
         data = Path(folder) / "data"
-        price = {name: seconds_per_step(at, data) for name, at in places.items()}
-        base = next(iter(VARIANTS))
-        for name, budget, seed in todo:
-            if (name, budget, seed) in done:
-                continue
-            ratio = price[name] / price[base]
-            count = round(budget / ratio)
+        if not rows_of(path):
+            append(path, {"price": prices(places, data, jobs)})
+        first, *rows = rows_of(path)
+        price = first["price"]
+        base = price[next(iter(VARIANTS))]
+        done = {(row["variant"], row["budget"], row["seed"]) for row in rows}
+        every = itertools.product(steps, range(seeds), VARIANTS)
+
+        def run(one: tuple[int, int, str]) -> None:
+            budget, seed, name = one
+            count = round(budget * base / price[name])
             score, cpu = train(places[name], data, count, seed)
             row = {"variant": name, "budget": budget, "seed": seed, "steps": count}
-            row |= {"ratio": round(ratio, 4), "val_bpb": score, "cpu": round(cpu, 1)}
-            with path.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            append(path, {**row, "val_bpb": score, "cpu": round(cpu, 1)})
+
+        todo = [one for one in every if (one[2], one[0], one[1]) not in done]
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(run, todo))
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -141,14 +151,13 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--steps", type=int, nargs="+", default=[340])
     parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--part", default="0/1")
+    parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     if arguments.table:
-        print("\n".join(table(rows_of(arguments.file))))
+        print("\n".join(table(rows_of(arguments.file)[1:])))
         return
-    number, parts = map(int, arguments.part.split("/"))
-    measure(arguments.file, arguments.steps, arguments.seeds, (number, parts))
+    measure(arguments.file, arguments.steps, arguments.seeds, arguments.jobs)
 
 
 if __name__ == "__main__":

@@ -159,6 +159,7 @@ def test_a_failed_evaluation_keeps_what_the_training_said(run):
         "no-such-program-anywhere",
         "/etc/hostname",
         "{python} -m no_such_module",
+        "''",
     ],
 )
 def test_a_command_that_cannot_start_is_not_the_candidates_fault(run, command):

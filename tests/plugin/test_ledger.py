@@ -666,15 +666,30 @@ def test_what_a_lane_does_is_not_waited_for(ledger, session):
     ledger._db.set_trace_callback(told.append)
     ledger.set_lane(session, "main", "cpu:0", None)
     ledger.finish_unit(1)
+    assert told[0] == "PRAGMA synchronous=NORMAL"
+    assert told[1].startswith("INSERT OR REPLACE INTO lanes")
+    assert told[2] == "PRAGMA synchronous=FULL"
+    assert told[3].startswith("UPDATE units")
     with pytest.raises(LedgerError, match="no_such_table"):
         ledger._note("INSERT INTO no_such_table VALUES(1)")
-    kinds = [text.split(" ")[0] for text in told if "PRAGMA" not in text]
-    levels = [text.partition("=")[2] for text in told if "PRAGMA" in text]
-    assert (kinds[0], levels) == ("INSERT", ["NORMAL", "FULL"] * 2)
-    assert told.index("PRAGMA synchronous=FULL") < told.index(
-        next(text for text in told if text.startswith("UPDATE"))
-    )
     assert ledger._one("PRAGMA synchronous")["synchronous"] == 2
+
+
+def test_a_note_of_a_new_thread_explains_itself(ledger, session, tmp_path):
+    """It may be the first thing that a thread asks of a ledger that is gone."""
+    found = []
+
+    def note():
+        try:
+            ledger.add_event(session, "progress", "x")
+        except LedgerError as error:
+            found.append(str(error))
+
+    ledger.path = tmp_path / "gone" / "ledger.db"
+    thread = threading.Thread(target=note)
+    thread.start()
+    thread.join()
+    assert "cannot use the ledger" in found[0]
 
 
 def test_noise_is_told_by_more_than_one_run(ledger, session):

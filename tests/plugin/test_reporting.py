@@ -118,5 +118,5 @@ def test_a_test_that_is_no_candidate_keeps_its_reports() -> None:
     """Other tests of the suite belong to other plugins too."""
     reports = reports_of("passed")
     for report in reports:
-        report.user_properties = []
+        report.user_properties = [("a", "b", "c"), ([], 1), "text"]  # type: ignore[list-item]
     assert all(sections for _, sections, _, _ in told(reports))

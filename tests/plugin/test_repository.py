@@ -9,12 +9,15 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autoresearch_plugin.errors import RepositoryError
+from autoresearch_plugin.loop import Research
 from autoresearch_plugin.repository import (
     MESSAGES,
     BranchMoved,
@@ -729,6 +732,19 @@ def test_a_merged_and_a_squashed_keep_count(top: Path) -> None:
     git(top, "commit", "--quiet", "--allow-empty", "-m", message)
     git(top, "commit", "--quiet", "--allow-empty", "-m", "by hand\n\ncandidate: s3")
     assert {*repository.history("HEAD")} == {"0123456789abcdef", "s1", "s2", "s3"}
+
+
+def test_the_history_of_a_baseline_is_read_once() -> None:
+    """Each candidate asks for it; git is asked again when the baseline has moved."""
+    asked: list[str] = []
+    repository = SimpleNamespace(
+        history=lambda commit: asked.append(commit) or {commit}
+    )
+    held: Any = SimpleNamespace(repository=repository, _kept=("", {}))
+    heads: list[Any] = [SimpleNamespace(commit=name) for name in ("a", "a", "b", "a")]
+    found = [Research.kept_before(held, head) for head in heads]
+    assert found == [{"a"}, {"a"}, {"b"}, {"a"}]
+    assert asked == ["a", "b", "a"]
 
 
 def test_signatures_shown_in_the_log_do_not_disturb_history(top: Path) -> None:
