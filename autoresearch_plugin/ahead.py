@@ -17,6 +17,7 @@ CALLS = 32  # requests at once, if the proposer can take more than one
 BROAD = 4  # of those before an answer is asked for more than one proposal
 COUNT = 4  # proposals in one answer
 SPARE = 1.25  # of the requests that the law asks for: some answers are of no use
+LATE = 3.0  # times what an answer takes; a call under way for longer is not counted on
 LEAST_PATIENCE = 10.0  # seconds that a lane waits before something else fills in
 MOST_PATIENCE = 120.0
 USUAL_ANSWER, USUAL_CANDIDATE = 60.0, 300.0  # seconds, until they were measured
@@ -66,6 +67,18 @@ def plan(
     count = max(1, min(COUNT, count, missing))
     calls = math.ceil(max(needed, starving / count, 1))
     return min(CALLS, calls) if broad else 1, count
+
+
+def is_late(now: Tempo, seconds: float) -> bool:
+    """Whether a call that has been under way for so long is not to be counted on: its
+    provider has failed, perhaps, and it waits to try again."""
+    return now.measured and seconds > LATE * now.answer
+
+
+def room(most: int, late: int, others: int) -> range:
+    """The calls that may be started, beside `late` ones and `others`; `most` as `plan`
+    says. A provider in trouble is asked for twice as much as usual and no more."""
+    return range(others, min(most, 2 * most - late))
 
 
 def patience(now: Tempo) -> float:

