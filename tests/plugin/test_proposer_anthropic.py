@@ -300,7 +300,7 @@ def test_a_passing_error_is_tried_again(code: int) -> None:
         asked = Asked(server)
         assert asked.propose().proposals
     first, second = asked.pauses
-    assert 2 <= first <= 4 <= second <= 8
+    assert 0.5 <= first <= 1 <= second <= 2
     assert asked.states == [f"HTTP {code}", f"HTTP {code}", "ok"]
 
 
@@ -332,16 +332,16 @@ def test_a_provider_that_asks_for_hours_is_given_up() -> None:
     assert asked.pauses == []
 
 
-def test_after_six_tries_it_gives_up() -> None:
+def test_after_eight_tries_it_gives_up() -> None:
     """A provider that stays away ends the proposer within some minutes."""
     with served(status(529, "Overloaded"), repeat=True) as server:
         asked = Asked(server)
         with pytest.raises(ProposerError) as caught:
             asked.propose()
-        assert len(server.requests) == 6
+        assert len(server.requests) == 8
     assert "after 8 tries: HTTP 529: Overloaded." in str(caught.value)
     assert "--autoresearch-proposer tpe" in str(caught.value)
-    assert 60 <= sum(asked.pauses) <= 120
+    assert 60 <= sum(asked.pauses) <= 123
     assert asked.purse.spent == 0
 
 
@@ -424,7 +424,7 @@ def test_a_server_that_is_not_there_costs_nothing() -> None:
         )
         with pytest.raises(ProposerError, match="Check the network"):
             proposer.propose(REQUEST)
-    assert len(pauses) == 5
+    assert len(pauses) == 7
     assert len(purse.calls) == 6
     assert purse.spent == purse.held == 0
 
