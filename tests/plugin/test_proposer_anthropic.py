@@ -425,7 +425,7 @@ def test_a_server_that_is_not_there_costs_nothing() -> None:
         with pytest.raises(ProposerError, match="Check the network"):
             proposer.propose(REQUEST)
     assert len(pauses) == 7
-    assert len(purse.calls) == 6
+    assert len(purse.calls) == 8
     assert purse.spent == purse.held == 0
 
 
