@@ -350,17 +350,20 @@ def decide(question: Question, rule: AnyRule = DEFAULT) -> Verdict:
 def stopped(question: Question, rule: AnyRule, at: float) -> Verdict:
     """The verdict on a loser whose only run was ended after the share `at` of it.
 
-    `question.candidate` is the run as it was forecast: it counts for the sentence and
-    the effect, not as a measurement.
+    `question.candidate` is the run as it was forecast: it counts for the sentence, the
+    relation and the effect, not as a measurement. A loser is not worse for certain: it
+    may have been heading for the same, and nothing that could be proven.
     """
     evidence = weigh(question)
     places = _places(evidence.sigma)
     heading, baseline = evidence.candidate.mean, evidence.baseline.mean
     verdict = decide(question, rule)
+    worse = verdict.relation == WORSE
+    headline = DISCARD if worse else _not_proven(question)
     return replace(
         verdict,
         decision=DISCARD,
-        relation=WORSE,
+        relation=WORSE if worse else UNCLEAR,
         proven_lower=False,
         proven_not_worse=False,
         e_value=math.nan,
@@ -368,8 +371,9 @@ def stopped(question: Question, rule: AnyRule, at: float) -> Verdict:
         candidate=Estimate(math.nan, evidence.sigma, 0),
         effect=question.sign * evidence.d,
         effect_sd=evidence.standard_error,
-        sentence=f"discard: heading for {heading:.{places}f} vs {baseline:.{places}f} "
-        f"± {evidence.sigma:.{places}f}; stopped at {100 * at:.0f} % of its first run",
+        sentence=f"{headline}: heading for {heading:.{places}f} vs "
+        f"{baseline:.{places}f} ± {evidence.sigma:.{places}f}; "
+        f"stopped at {100 * at:.0f} % of its first run",
         stopped_at=at,
     )
 
@@ -467,10 +471,14 @@ def _headline(
         return "unproven"
     if _relation(evidence, opinion, measured) == WORSE:
         return DISCARD
-    words = f"not proven {'lower' if question.sign > 0 else 'higher'}"
+    words = _not_proven(question)
     places = _places(evidence.sigma)
     price = f"{opinion.hurdle:.{places}f}"
     return f"{words} by {price}" if opinion.hurdle > 0 and float(price) > 0 else words
+
+
+def _not_proven(question: Question) -> str:
+    return f"not proven {'lower' if question.sign > 0 else 'higher'}"
 
 
 def _places(sigma: float) -> int:

@@ -364,6 +364,27 @@ class TestPrices:
         assert verdict.hurdle == pytest.approx(2.5 * SIGMA * 3.5)
 
 
+class TestStopped:
+    """A first run that was ended at 40 % because it could not win."""
+
+    def test_far_behind_is_worse(self):
+        """Three sigma behind by its forecast."""
+        verdict = judge.stopped(ask([0.9722 + 4 * SIGMA]), judge.DEFAULT, 0.4)
+        assert (verdict.decision, verdict.relation) == ("discard", "worse")
+        assert verdict.sentence.startswith("discard: heading for ")
+        assert verdict.sentence.endswith("; stopped at 40 % of its first run")
+
+    @pytest.mark.parametrize("forecast", [0.9722, 0.9722 - 9 * SIGMA])
+    def test_about_the_same_is_not_called_worse(self, forecast):
+        """Nor is it ever proven: a forecast is no measurement."""
+        verdict = judge.stopped(ask([forecast]), judge.DEFAULT, 0.4)
+        assert verdict.decision == "discard"
+        assert verdict.relation == "not distinguishable"
+        assert not verdict.proven_lower
+        assert not verdict.proven_not_worse
+        assert verdict.sentence.startswith("not proven lower: heading for ")
+
+
 class TestFailures:
     @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
     @pytest.mark.parametrize("rule", judge.RULES.values(), ids=judge.RULES)
