@@ -162,7 +162,11 @@ class Connection:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        """All of it or nothing; one within another is a part of that."""
         with self._explained():
+            if self._db.in_transaction:
+                yield
+                return
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield

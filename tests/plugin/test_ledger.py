@@ -660,6 +660,23 @@ def test_a_failed_transaction_leaves_nothing(ledger):
     assert ledger.try_lease("keep")  # the ledger can be written again
 
 
+def test_a_transaction_within_another_is_a_part_of_it(ledger, session):
+    """What ends a run is one; all of it goes where the outer one goes."""
+
+    def half():
+        with ledger._transaction():
+            with ledger._transaction():
+                ledger.finish_unit(1)
+                ledger.add_event(session, "progress", "x")
+            assert ledger._db.in_transaction
+            ledger._execute("INSERT INTO no_such_table VALUES(1)")
+
+    with pytest.raises(LedgerError, match="no_such_table"):
+        half()
+    assert ledger.events(session) == []
+    assert not ledger._db.in_transaction
+
+
 def test_what_a_lane_does_is_not_waited_for(ledger, session):
     """The disk is: for a verdict, and for whatever comes after a note that failed."""
     told = []
