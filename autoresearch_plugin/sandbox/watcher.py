@@ -253,11 +253,7 @@ class Watcher:
             self._let_init_reap()
         elif self._uid is not None:
             self._kill_user(self._uid)
-        return subreaper.sweep(self._took, self._kill_all)
-
-    def _kill_all(self) -> None:
-        for pid in processes.descendants(os.getpid()) or [self._main]:
-            send(pid, signal.SIGKILL)
+        return subreaper.sweep(self._took, lambda: subreaper.kill_all(self._main))
 
     def _let_init_reap(self) -> None:
         """Kill all but init, and give it a moment to take them off: what they have used
