@@ -6,6 +6,7 @@ AUTORESEARCH_KILLS=20 pytest tests/together/test_kill.py    # default: 2
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,17 @@ from tests.plugin.belongings import belongings
 from tests.together import killing
 
 KILLS = int(os.environ.get("AUTORESEARCH_KILLS", "2"))
-A_SESSION = 10  # kills in one, at most
+A_SESSION = 2  # kills in one, at most
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The session that nobody kills."""
+    """The session that nobody kills, and how long it takes."""
     directory = killing.new_project(tmp_path_factory.mktemp("whole") / "project")
     session = killing.Killed(directory)
+    began = time.monotonic()
     session.run()
-    return session
+    return session, time.monotonic() - began
 
 
 @pytest.mark.slow
@@ -37,12 +39,14 @@ def test_kills_change_nothing_that_is_found(
     directory = killing.new_project(tmp_path / "project")
     before = belongings(directory)
     count = min(A_SESSION, KILLS - number * A_SESSION)
-    session = killing.Killed(directory, killing.plan(number, count, 40.0))
+    whole, seconds = undisturbed
+    session = killing.Killed(directory, killing.plan(number, count, 0.8 * seconds))
 
     session.run()
 
     print(f"killed: {session.done}; repeated: {session.repeated()} runs")
-    assert killing.kept(directory) == killing.kept(undisturbed.directory)
+    assert session.done
+    assert killing.kept(directory) == killing.kept(whole.directory)
     assert killing.kept(directory)
     assert session.undecided() == []
     assert session.twice() == []
