@@ -75,7 +75,7 @@ def is_late(now: Tempo, seconds: float) -> bool:
     return now.measured and seconds > LATE * now.answer
 
 
-def room(most: int, late: int, others: int) -> range:
+def startable(most: int, late: int, others: int) -> range:
     """The calls that may be started, beside `late` ones and `others`; `most` as `plan`
     says. A provider in trouble is asked for twice as much as usual and no more."""
     return range(others, min(most, 2 * most - late))

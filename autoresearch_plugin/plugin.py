@@ -201,7 +201,8 @@ def pytest_report_teststatus(
     report: pytest.TestReport,
 ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
     """Letters K and d; the categories stay pytest's own, which all tools know."""
-    if getattr(report, "when", "") != "call" or not report.user_properties:
+    told = getattr(report, "user_properties", ())
+    if getattr(report, "when", "") != "call" or not told:
         return None
     from autoresearch_plugin.spent_reports import verdict_of
 

@@ -170,7 +170,7 @@ class ProposerThread(threading.Thread):
             return
         starving = look.idle - look.queued - asked
         most, count = ahead.plan(self._lanes, tempo, missing, starving, broad)
-        calls = ahead.room(most, len(late), len(mine) - len(late))
+        calls = ahead.startable(most, len(late), len(mine) - len(late))
         request = self.request(self.member) if calls else None
         if request is not None:
             request = replace(request, turn=self._turn)

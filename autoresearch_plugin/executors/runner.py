@@ -36,7 +36,7 @@ ABORT_GRACE = 0.3  # seconds for faulthandler to write its stack dump after SIGA
 
 
 class Runner:
-    """Runs one order: a command, descriptors to pass on, the lifeline, the status."""
+    """Runs one order: a command, its CPU, the lifeline, the status."""
 
     def __init__(self, order: Mapping[str, Any]) -> None:
         self._order = order

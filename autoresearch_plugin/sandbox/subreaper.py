@@ -19,6 +19,7 @@ if MYPY:
 
 SWEEP_LIMIT = 5.0  # seconds; a process stuck in a driver call may not die at all
 PAUSE = 0.001  # seconds between two rounds of killing
+ROUNDS = 50  # of stopping, before killing has to do
 
 
 def become() -> None:
@@ -69,7 +70,10 @@ def kill_all(also: int) -> None:
     for the next.
     """
     stopped: set[int] = set()
-    while new := set(processes.descendants(os.getpid())) - stopped:
+    for _ in range(ROUNDS):
+        new = set(processes.descendants(os.getpid())) - stopped
+        if not new:
+            break
         for pid in new:
             send(pid, signal.SIGSTOP)
         stopped |= new

@@ -102,7 +102,7 @@ def test_a_provider_in_trouble_is_not_asked_without_end(
     most: int, late: int, others: int
 ) -> None:
     """Late calls do not stand in the way of others; together at most twice as many."""
-    started = len(ahead.room(most, late, others))
+    started = len(ahead.startable(most, late, others))
 
     assert others + started <= max(most, others)
     assert started == 0 or late + others + started <= 2 * most

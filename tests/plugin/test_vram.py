@@ -1,9 +1,6 @@
 """GPU memory is what the driver says, not what a run says of itself."""
 
-import hashlib
-import runpy
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -11,11 +8,9 @@ from autoresearch_plugin.devices import Device
 from autoresearch_plugin.executors.local import LocalExecutor
 from autoresearch_plugin.executors.vram import PERIOD, Meter
 from autoresearch_plugin.gpus import Gpu, NvmlError
-from autoresearch_plugin.trial import Budget, TrialSpec
+from tests.plugin.toy_trials import CPU, TOY, spec_for
 
-TOY = Path(__file__).with_name("toy_command.py")
 GPU = Device("cuda:1", "a GPU", "cuda", visible="GPU-1")
-CPU = Device("cpu:0", "a core", "cpu")
 
 
 class Driver:
@@ -88,25 +83,7 @@ def test_the_driver_is_asked_seldom():
 )
 def test_a_run_cannot_name_its_own_memory(driver, peak, tmp_path):
     """The summary's figure is replaced by the driver's where there is one."""
-    source = runpy.run_path(str(TOY))["TARGET"]
-    (tmp_path / "scratch").mkdir()
-    target = tmp_path / "scratch" / "train.py"
-    target.write_text(source)
-    spec = TrialSpec(
-        trial_id="vram",
-        phase="train",
-        source=str(target),
-        source_sha256=hashlib.sha256(source.encode()).hexdigest(),
-        profile="tiny",
-        seed=1,
-        budget=Budget("steps", 20),
-        limits=dict.fromkeys(("start", "train", "save", "evaluate"), 20.0),
-        threads=1,
-        device="cuda",
-        data_dir=str(tmp_path),
-        scratch=str(target.parent),
-        checkpoint=str(target.parent / "checkpoint.safetensors"),
-    )
+    spec = spec_for(tmp_path / "scratch", device="cuda")
     executor = LocalExecutor(f"{{python}} {TOY}", tmp_path, driver=driver)
     device = GPU if driver else replace(GPU, kind="cpu")
     result = executor.run(spec, device)
