@@ -16,6 +16,7 @@ from autoresearch_plugin.errors import PatchError
 from autoresearch_plugin.tried import Tried
 
 LEAST_GAIN = 0.25  # standard errors of its difference that a near miss was better by
+SURPRISE = 0.5  # share of what a bundle lacks that its parts are charged with
 PROPOSER = "bundle"
 WORDS_EACH = 80  # of a part's label in the hypothesis
 
@@ -24,19 +25,42 @@ def near_misses(tried: Sequence[Tried], sign: float) -> list[Tried]:
     """What may be a part, the most promising first.
 
     Discards of proposals that were better than their baseline, or heading for it, and
-    are in no bundle yet. A bundle that was a near miss itself is one part.
+    are in no bundle yet. A bundle that was a near miss itself is one part; of another
+    one the parts get a second chance, each once, with what is left of their gains.
     """
-    used = {number for one in tried if _counts(one) for number in one.parts}
-    found = [
-        one
-        for one in tried
-        if one.verdict == "discard"
-        and one.generated
-        and one.retests is None
-        and one.number not in used
-        and one.gain(sign) >= LEAST_GAIN
-    ]
-    return sorted(found, key=lambda one: (-one.gain(sign), one.number))
+    waiting: dict[int, float] = {}  # gains
+    again: set[int] = set()
+    for one in sorted(tried, key=lambda one: one.number):
+        used = one.parts if _counts(one) else ()
+        parts = {number: waiting.pop(number) for number in used if number in waiting}
+        if not _has_missed(one):
+            continue
+        gain = one.gain(sign)
+        if gain >= LEAST_GAIN:
+            waiting[one.number] = gain
+            continue
+        for number, own in parts.items():
+            left = second_gain(own, gain, list(parts.values()))
+            if left >= LEAST_GAIN and number not in again:
+                waiting[number] = left
+                again.add(number)
+    found = [one for one in tried if one.number in waiting]
+    return sorted(found, key=lambda one: (-waiting[one.number], one.number))
+
+
+def _has_missed(one: Tried) -> bool:
+    """Whether it is a proposal that was discarded, and no second try of another."""
+    return one.verdict == "discard" and one.generated and one.retests is None
+
+
+def second_gain(own: float, bundle: float, parts: Sequence[float]) -> float:
+    """What is left of a part's gain after a bundle that gained less than its `parts`
+    promised; all in standard errors.
+
+    Each of k parts is charged with an equal share, about what a normal prior as wide as
+    half a run's noise would say: v / (k v + 1), which is near 1 / 2 k here.
+    """
+    return own + SURPRISE * (bundle - sum(parts)) / len(parts)
 
 
 def _counts(one: Tried) -> bool:

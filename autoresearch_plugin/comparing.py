@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -48,24 +49,26 @@ def question(measuring: Measuring, number: int, head: Head) -> judge.Question:
     devices = comparable.Devices(measuring)
     mine = ledger.good_trials(number, head.id)
     base = comparable.met_by(measuring, head, devices, devices.own)
-    heads = {head.id: base}
-    for row in mine:
-        name = head.id + devices.group(row["device"])
+    heads, runs = {head.id: base}, []
+    for row in [*_won_before(measuring, number, head), *mine]:
+        name = row["head"] + devices.group(row["device"])
         if name not in heads:
-            heads[name] = comparable.met_by(measuring, head, devices, row["device"])
+            met = measuring.head_of(row["head"])
+            heads[name] = comparable.met_by(measuring, met, devices, row["device"])
+        runs.append((name, row))
     evidence = ledger.kept_evidence(measuring.session, but=number)
     kept = [judge.Verdict.from_data(one) for one in evidence]
     asked = ledger.candidate(number)
     return judge.Question(
         candidate=tuple(
-            _run_of(row, sign, head.id + devices.group(row["device"])) for row in mine
+            _run_of(row, sign, name, row["head"] != head.id) for name, row in runs
         ),
         heads={
             name: tuple(_run_of(row, sign, name) for row in rows)
             for name, rows in heads.items()
         },
         unpaired=unpaired_noise(measuring, head),
-        paired=_noise_of_pairs(measuring, head, mine, base),
+        paired=_noise_of_pairs(measuring, head, runs, heads),
         added_lines=asked["added_lines"] or 0,
         vram_ratio=_vram_ratio(measuring, mine, base),
         max_runs=measuring.max_runs,
@@ -74,6 +77,15 @@ def question(measuring: Measuring, number: int, head: Head) -> judge.Question:
         conceded=sum(max(0.0, v.d) for v in kept if not v.proven_lower),
         bundled=measuring.bundles and asked["kind"] == "generated",
     )
+
+
+def _won_before(measuring: Measuring, number: int, head: Head) -> list[Row]:
+    """A winner's runs on baselines that have moved since: they go on counting, for what
+    they were compared with. Only by our own rule; another one may not look at heads."""
+    if not isinstance(measuring.rule, judge.Rule):
+        return []
+    rows = measuring.ledger.winning_trials(number, but=head.id)
+    return [row for row in rows if measuring.ledger.head_trials(row["head"])]
 
 
 def pairs_are_sharper(measuring: Measuring, head: Head) -> bool:
@@ -95,12 +107,16 @@ def unpaired_noise(measuring: Measuring, head: Head) -> judge.Noise:
 
 
 def _noise_of_pairs(
-    measuring: Measuring, head: Head, mine: list[Row], base: list[Row]
+    measuring: Measuring,
+    head: Head,
+    runs: Sequence[tuple[str, Row]],
+    heads: Mapping[str, list[Row]],
 ) -> judge.Noise | None:
     """The spread to expect of these pairs; None where runs are not paired."""
     if not measuring.paired:
         return None
-    alike = all(_starts_alike(*pair) for pair in _pairs(mine, base))
+    pairs = [pair for name, row in runs for pair in _pairs([row], heads[name])]
+    alike = all(_starts_alike(*pair) for pair in pairs)
     return paired_noise(measuring, head, alike)
 
 
@@ -166,8 +182,8 @@ def grouped(
     return groups
 
 
-def _run_of(row: Row, sign: float, head: str) -> judge.Run:
-    return judge.Run(sign * row["value"], row["seed"], head, _tokens(row))
+def _run_of(row: Row, sign: float, head: str, stale: bool = False) -> judge.Run:
+    return judge.Run(sign * row["value"], row["seed"], head, _tokens(row), stale)
 
 
 def _tokens(row: Row) -> float | None:

@@ -25,12 +25,16 @@ TINY = 1e-12
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its metric times the sign, its seed and the head it was run against."""
+    """One run: its metric times the sign, its seed and the head it was run against.
+
+    `stale` says that another head has taken that one's place since.
+    """
 
     value: float
     seed: int
     head: str
     tokens_per_step: float | None = None
+    stale: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,18 +158,23 @@ class Evidence:
     """The comparison that a question comes down to.
 
     `d` is the mean difference to the head (negative is better) and `q` its variance in
-    units of one run's; `pool` is the noise before the candidate's own spread counted;
-    `missing` counts runs whose seed the head still has to run.
+    units of one run's; where `stale` runs are among them, `fresh` is the mean difference
+    of the others, else it is NaN. `pool` is the noise before the candidate's own spread,
+    `own`, counted; `missing` counts runs whose seed the head still has to run. Runs
+    against several heads are shown as if all were made against the last one.
     """
 
     d: float
     q: float
     sigma: float
     pool: Noise
+    own: float
     paired: bool
     n: int
     head_n: int
     missing: int
+    stale: int
+    fresh: float
     candidate: Estimate
     baseline: Estimate
 
@@ -184,6 +193,7 @@ class _Sample(NamedTuple):
     """Differences to the head, and the runs on both sides that they come from."""
 
     differences: list[float]
+    stale: list[bool]
     values: list[float]
     base: list[float]
     q: float
@@ -195,6 +205,12 @@ class _Sample(NamedTuple):
     @property
     def standard_error(self) -> float:
         return self.noise.sigma * math.sqrt(self.q)
+
+    @property
+    def fresh(self) -> float:
+        pairs = zip(self.differences, self.stale, strict=True)
+        fresh = [difference for difference, stale in pairs if not stale]
+        return _mean(fresh) if fresh and any(self.stale) else math.nan
 
 
 def weigh(question: Question) -> Evidence:
@@ -214,18 +230,22 @@ def weigh(question: Question) -> Evidence:
         raise ValueError("a verdict needs a run of the candidate and of each head.")
     samples = [_unpaired(question, heads), _paired(question, heads)]
     sample = min(filter(None, samples), key=lambda s: s.standard_error)
-    sigma = sample.noise.sigma
-    if len(sample.differences) >= 3:
-        sigma = max(sigma, math.sqrt(_variance(sample.differences)))
+    sigma, n = sample.noise.sigma, len(sample.differences)
+    own = math.sqrt(_variance(sample.differences)) if n > 1 else 0.0
+    if n >= 3:
+        sigma = max(sigma, own)
     return Evidence(
         d=_mean(sample.differences),
         q=sample.q,
         sigma=sigma,
         pool=sample.noise,
+        own=own,
         paired=sample.paired,
-        n=len(sample.differences),
+        n=n,
         head_n=sample.head_n,
         missing=sample.missing,
+        stale=sum(sample.stale),
+        fresh=sample.fresh,
         candidate=_shown(sample.values, sigma, question.sign),
         baseline=_shown(sample.base, sigma, question.sign),
     )
@@ -237,10 +257,12 @@ def _unpaired(question: Question, heads: Mapping[str, list[Run]]) -> _Sample:
     means = {run.head: _mean([x.value for x in heads[run.head]]) for run in runs}
     shares = {head: sum(r.head == head for r in runs) / len(runs) for head in means}
     q = 1 / len(runs) + sum(s**2 / len(heads[head]) for head, s in shares.items())
+    shifts = _shifts(runs, heads)
     return _Sample(
         differences=[run.value - means[run.head] for run in runs],
-        values=[run.value for run in runs],
-        base=[x.value for head in means for x in heads[head]],
+        stale=[run.stale for run in runs],
+        values=[run.value + shifts[run.head] for run in runs],
+        base=[x.value for x in heads[runs[-1].head]],
         q=q,
         noise=question.unpaired,
         paired=False,
@@ -252,8 +274,9 @@ def _paired(question: Question, heads: Mapping[str, list[Run]]) -> _Sample | Non
     """Seed against seed; None if no run has a partner that saw the same batches."""
     if question.paired is None:
         return None
+    shifts = _shifts(question.candidate, heads)
     pairs = [
-        (run.value, partner.value)
+        (run, partner)
         for run in question.candidate
         for partner in {x.seed: x for x in heads[run.head]}.values()
         if partner.seed == run.seed and partner.tokens_per_step == run.tokens_per_step
@@ -261,9 +284,10 @@ def _paired(question: Question, heads: Mapping[str, list[Run]]) -> _Sample | Non
     if not pairs:
         return None
     return _Sample(
-        differences=[x - b for x, b in pairs],
-        values=[x for x, _ in pairs],
-        base=[b for _, b in pairs],
+        differences=[run.value - partner.value for run, partner in pairs],
+        stale=[run.stale for run, _ in pairs],
+        values=[run.value + shifts[run.head] for run, _ in pairs],
+        base=[partner.value + shifts[run.head] for run, partner in pairs],
         q=1 / len(pairs),
         noise=question.paired,
         paired=True,
@@ -273,6 +297,18 @@ def _paired(question: Question, heads: Mapping[str, list[Run]]) -> _Sample | Non
             for run in question.candidate
         ),
     )
+
+
+def _shifts(
+    runs: Sequence[Run], heads: Mapping[str, Sequence[Run]]
+) -> Mapping[str, float]:
+    """From each head's level to that of the last run's, where numbers are shown."""
+    levels = {run.head: _mean([x.value for x in heads[run.head]]) for run in runs}
+    last = levels[runs[-1].head]
+    return {
+        head: 0.0 if head == runs[-1].head else last - level
+        for head, level in levels.items()
+    }
 
 
 def _shown(values: Sequence[float], sigma: float, sign: float) -> Estimate:

@@ -2,11 +2,12 @@
 
 Inside, lower is better: callers multiply a metric by its sign first, and
 `Question.sign` turns what people read back. The default rule keeps a candidate when an
-e-value against "it is no improvement" reaches `keep_e` over at least `n_min` runs, and
-drops it as soon as that e-value falls below `go_e`. This is a designed operating
-characteristic, not a 5 % guarantee per keep: that would take `keep_e=20`. In simulated
-sessions with ideas as in a published log one keep in forty is false, one in thirty with
-pairs, more where noise is larger than the effects (docs/benchmarks/judge.md).
+e-value against "it is no improvement" reaches `keep_e` over at least `n_min` runs, or
+`quick_e` over two, and drops it as soon as that e-value falls below `go_e`. This is a
+designed operating characteristic, not a 5 % guarantee per keep: that would take
+`keep_e=20`. In simulated sessions with ideas as in a published log one keep in a
+hundred is false, more where noise is larger than the effects
+(docs/benchmarks/judge.md).
 """
 
 from __future__ import annotations
@@ -99,9 +100,11 @@ class Rule:
 
     Bounds and runs: `keep_e go_e n_min n_max head_min`; `first_go_e` stands in for
     `go_e` after the first run where near misses are bundled, which is cheaper than to
-    repeat each. `mu` is the mean gain, in sigma, that the e-value looks for. While more
-    than a share `alarm` of the session's keeps is expected to be false, `guarded_e`
-    stands in for `keep_e`.
+    repeat each, and `new_go_e` while the head has fewer than `head_min` runs. At
+    `quick_e` one run fewer than `n_min` is enough, but two at least, and they have to
+    agree. `mu` is the mean gain, in sigma, that the e-value looks for. While more than
+    a share `alarm` of the session's keeps is expected to be false, `guarded_e` stands
+    in for `keep_e`.
 
     Prices: a net line costs `line_sigma` sigma, at most `line_level` of the metric;
     deleted lines earn credit up to `credit` sigma in a session, tested with the
@@ -111,7 +114,9 @@ class Rule:
 
     keep_e: float = 2.0
     go_e: float = 1.25
-    first_go_e: float = 2.5
+    first_go_e: float = 5.0
+    new_go_e: float = 2.5
+    quick_e: float = 10.0
     n_min: int = 3
     n_max: int = 8
     mu: float = 0.7
@@ -125,7 +130,7 @@ class Rule:
     vram_free: float = 0.05
     vram_price: float = 2.5
     name: str = "default"
-    version: int = 3
+    version: int = 4
 
     def __call__(self, question: Question) -> Opinion:
         """Judge a question (see `decide` for the verdict in words)."""
@@ -140,17 +145,16 @@ class Rule:
     def _opinion(self, question: Question) -> Opinion:
         evidence = weigh(question)
         hurdle = self.hurdle(question, evidence)
-        strict = evidence.e_value(max(hurdle, 0.0), self.mu)
         e = evidence.e_value(hurdle, self.mu)
         go_e = self.low_bound(question, evidence, hurdle)
-        settled = evidence.n >= self.n_min and evidence.head_n >= self.head_min
+        settled = evidence.head_n >= self.head_min and not _is_lost(evidence, hurdle)
         last = min(self.n_max, question.max_runs)
         return Opinion(
-            decision=self.decision(question, evidence, e, go_e),
-            better=settled and strict >= self.keep_e,
-            not_worse=settled and e >= self.keep_e,
+            decision=self.decision(question, evidence, hurdle),
+            better=settled and self._proves(evidence, max(hurdle, 0.0)),
+            not_worse=settled and self._proves(evidence, hurdle),
             e_value=e,
-            keep_e=self.keep_e,
+            keep_e=self._bound(evidence.n),
             go_e=go_e,
             hurdle=hurdle,
             visible=self._visible(evidence, hurdle, go_e),
@@ -161,8 +165,10 @@ class Rule:
         """The e-value below which a candidate is out."""
         if hurdle < 0:
             return self.simpler_go_e
-        first = question.bundled and evidence.n == 1
-        return max(self.go_e, self.first_go_e) if first else self.go_e
+        if not question.bundled or evidence.n != 1:
+            return self.go_e
+        is_new = evidence.head_n < self.head_min
+        return max(self.go_e, self.new_go_e if is_new else self.first_go_e)
 
     def hurdle(self, question: Question, evidence: Evidence) -> float:
         """What the gain must exceed; negative for a candidate that deletes code."""
@@ -176,23 +182,48 @@ class Rule:
         over = max(0.0, question.vram_ratio - 1 - self.vram_free) / 0.10
         return lines + self.vram_price * sigma * over
 
-    def decision(
-        self, question: Question, evidence: Evidence, e: float, go_e: float
-    ) -> str:
-        """Keep, discard or replicate at an e-value of `e`; `go_e` is the low bound."""
+    def decision(self, question: Question, evidence: Evidence, hurdle: float) -> str:
+        """Keep, discard or replicate a gain that must exceed `hurdle`."""
         runs = len(question.candidate)
-        if e < go_e:
+        go_e = self.low_bound(question, evidence, hurdle)
+        if evidence.e_value(hurdle, self.mu) < go_e or _is_lost(evidence, hurdle):
             return DISCARD
         if evidence.missing:
             return REPLICATE  # the head owes a run, which the caller makes
-        if e >= self.keep_e and evidence.n >= self.n_min:
+        if self._proves(evidence, hurdle):
             return KEEP if evidence.head_n >= self.head_min else REPLICATE
         return DISCARD if runs >= min(self.n_max, question.max_runs) else REPLICATE
+
+    def _proves(self, evidence: Evidence, hurdle: float) -> bool:
+        """Whether these runs are enough, and say that the gain exceeds `hurdle`.
+
+        Two runs have to agree as well: their own spread counts, as that of three does
+        in every verdict.
+        """
+        if evidence.n < max(2, self.n_min - 1):
+            return False
+        if evidence.n < self.n_min:
+            evidence = replace(evidence, sigma=max(evidence.sigma, evidence.own))
+        return evidence.e_value(hurdle, self.mu) >= self._bound(evidence.n)
+
+    def _bound(self, runs: int) -> float:
+        """The e-value of a keep after so many runs."""
+        is_quick = runs == self.n_min - 1
+        return max(self.keep_e, self.quick_e) if is_quick else self.keep_e
 
     def _visible(self, evidence: Evidence, hurdle: float, go_e: float) -> float:
         bound = self.keep_e if evidence.n >= self.n_min else go_e
         edge = threshold(bound, self.mu / math.sqrt(evidence.q), evidence.pool.df)
         return (edge + POWER_80) * evidence.standard_error + hurdle
+
+
+def _is_lost(evidence: Evidence, hurdle: float) -> bool:
+    """Whether a winner's gain is gone on the head that has replaced its own.
+
+    Its runs go on counting there, but a gain that the new head has in it already must
+    not be kept for them.
+    """
+    return evidence.fresh + hurdle >= 0  # NaN where nothing is stale
 
 
 @dataclass(frozen=True)
@@ -451,6 +482,8 @@ def _sentence(
         f"{evidence.baseline.mean:.{places}f} ± {sigma:.{places}f} "
         f"after {runs}{'' if evidence.n == 1 else 's'}"
     )
+    if evidence.stale:
+        words += f", {evidence.stale} of them on an older baseline"
     if question.failed_replicate:
         return f"{words}, and a repeat run failed"
     if opinion.not_worse and not opinion.better:

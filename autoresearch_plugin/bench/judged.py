@@ -242,10 +242,11 @@ class Judged:
     # -------------------------------------------------------------------- candidates
 
     def _try(self, session: Session, idea: Idea) -> Lane:
-        """Judge on the present head; a winner of an old head is judged again."""
+        """Judge on the present head; a winner of an old head runs again on the new one,
+        where its runs go on counting."""
+        runs: list[Run] = []
         while True:
             rule = self._rule_now()
-            runs: list[Run] = []
             yield from self._judge(session, idea, rule, runs)
             self._decided += 1
             if self._decision(idea.head, runs, rule) != judge.KEEP:
@@ -257,6 +258,7 @@ class Judged:
             if not session.restack(idea):
                 session.drop(idea)
                 return
+            runs = [replace(run, stale=True) for run in runs]
 
     def _drop(self, session: Session, idea: Idea, runs: Sequence[Run]) -> None:
         session.drop(idea)
@@ -275,7 +277,8 @@ class Judged:
 
     def _inherit(self, old: int, new: int, runs: Sequence[Run], pairs: bool) -> None:
         """The new baseline's first runs, and the first seeds of its bank."""
-        runs = runs if pairs else runs[1:]
+        runs = _fresh(runs)
+        runs = runs if pairs else runs[1:] or runs
         self._runs(new).extend(replace(run, head=str(new)) for run in runs)
         self._inherited[new] = [run.seed for run in runs]
         for run in runs:
@@ -297,7 +300,7 @@ class Judged:
         head = idea.head
         yield from self._ensure_head(head, 1)
         while True:
-            seed = self._seed(head, len(runs))
+            seed = self._seed(head, len(_fresh(runs)))
             stops, spared, stopping = self._stopper(session, head, rule, runs, seed)
             answer = yield Ask(idea, stops=stops, seed=seed if self.paired else None)
             if answer.value is None:
@@ -307,7 +310,7 @@ class Judged:
             runs.append(Run(answer.value, seed, str(head)))
             self._learn(idea, head, runs, answer)
             if self._decision(head, runs, rule) == judge.REPLICATE:
-                partners = len(runs) + 1 if self.paired else 0
+                partners = len(_fresh(runs)) + 1 if self.paired else 0
                 yield from self._ensure_head(head, max(rule.head_min, partners))
             going_on = self._decision(head, runs, rule) == judge.REPLICATE
             if spared:
@@ -337,6 +340,7 @@ class Judged:
         """Of a completed run: its spread, and how far its interim score was off."""
         assert answer.value is not None
         assert answer.interim is not None
+        runs = _fresh(runs)
         self._noise.put((idea.number, head), [run.value for run in runs])
         if len(runs) == 1:
             self._screened[head] = self._screened.get(head, 0) + 1
@@ -360,9 +364,10 @@ class Judged:
         return weigh(question)
 
     def _question(self, head: int, runs: Sequence[Run]) -> Question:
+        heads = {str(head), *(run.head for run in runs)}
         return Question(
             candidate=tuple(runs),
-            heads={str(head): tuple(self._runs(head))},
+            heads={name: tuple(self._runs(int(name))) for name in heads},
             unpaired=self._noise.noise,
             paired=self._pairs.noise if self._pairs else None,
             max_runs=self.rule.n_max,
@@ -375,14 +380,14 @@ class Judged:
     def _decision(self, head: int, runs: Sequence[Run], rule: judge.Rule) -> str:
         if not runs:
             return judge.DISCARD
-        if self._pairs is None and self._is_hopeless(head, runs, rule):
+        alone = self._pairs is None and not runs[0].stale
+        if alone and self._is_hopeless(head, runs, rule):
             return judge.DISCARD
         question = self._question(head, runs)
         evidence = weigh(question)
         if -evidence.d < _hopeless(rule) * evidence.standard_error:
             return judge.DISCARD
-        low = rule.low_bound(question, evidence, 0.0)
-        return rule.decision(question, evidence, self._e_value(evidence), low)
+        return rule.decision(question, evidence, 0.0)
 
     def _is_hopeless(self, head: int, runs: Sequence[Run], rule: judge.Rule) -> bool:
         """Whether not even the pooled noise would let this gain be one."""
@@ -430,6 +435,11 @@ class Judged:
             return alone
         base = self._interims[head, seed] - partner.value
         return self._stopping_pairs, narrow, base
+
+
+def _fresh(runs: Sequence[Run]) -> Sequence[Run]:
+    """Those that were made against the present head."""
+    return [run for run in runs if not run.stale]
 
 
 def _hopeless(rule: judge.Rule) -> float:

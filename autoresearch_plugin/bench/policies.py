@@ -1,4 +1,4 @@
-"""Who decides, by name: the shipped judge, and rules that others use or propose.
+"""Who decides, by name: the shipped judge, and rules that others use.
 
 Every policy lives for one session.
 """
@@ -12,12 +12,10 @@ from types import MappingProxyType
 from autoresearch_plugin import judge
 from autoresearch_plugin.bench.explore import Explore
 from autoresearch_plugin.bench.judged import Judged
-from autoresearch_plugin.bench.proposal import Quick
 from autoresearch_plugin.bench.rivals import FixedRuns, Greedy, bootstrap, t_test
 from autoresearch_plugin.bench.simulation import Policy
 from autoresearch_plugin.settings import BUNDLE
 
-QUICK = Quick()
 ANYTIME = judge.Rule(keep_e=20.0, n_max=12, name="anytime")
 
 POLICIES: Mapping[str, Callable[[], Policy]] = MappingProxyType(
@@ -29,8 +27,6 @@ POLICIES: Mapping[str, Callable[[], Policy]] = MappingProxyType(
         "default, prior x1/2": lambda: Judged(bundle=BUNDLE, prior=0.5),
         "default, no bundles": Judged,
         "default, no bundles, paired": lambda: Judged(paired=True),
-        "proposal": lambda: Judged(QUICK, bundle=BUNDLE),
-        "proposal, paired": lambda: Judged(QUICK, bundle=BUNDLE, paired=True),
         "explore": lambda: Explore(block=11, margin=0.6, rounds=1),
         "anytime": lambda: Judged(ANYTIME),
         "fdr": lambda: Judged(replace(ANYTIME, name="fdr"), fdr=0.1),

@@ -11,7 +11,7 @@ import heapq
 import math
 import random
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from autoresearch_plugin.bench.worlds import World
@@ -27,7 +27,8 @@ WAIT = 0.02  # of a run: how often a lane looks whether another one is done
 class Idea:
     """A candidate: its true effect on the head that it was written for.
 
-    A bundle has `parts`, which were candidates before.
+    A bundle has `parts`, which were candidates before. One that is `lost` does not
+    apply to the present head.
     """
 
     effect: float
@@ -37,6 +38,7 @@ class Idea:
     number: int = 0
     runs: int = 0
     parts: tuple[Idea, ...] = ()
+    lost: bool = False
 
     @property
     def leaves(self) -> list[Idea]:
@@ -108,6 +110,7 @@ class Session:
     _meetings: dict[tuple[int, int], float] = field(default_factory=dict)
     _reverted: set[int] = field(default_factory=set)
     _places: dict[int, int] = field(default_factory=dict)  # of ideas in `decided`
+    _conflicts: dict[tuple[int, int], bool] = field(default_factory=dict)
 
     @property
     def head(self) -> int:
@@ -158,16 +161,36 @@ class Session:
         idea.head = self.head
         return rng.random() >= world.conflict
 
-    def bundle(self, ideas: Sequence[Idea]) -> Idea | None:
-        """One candidate of several, as far as they apply together; None if only one
-        does. Each meets the ones before it as it would meet a keep."""
+    def together(self, ideas: Sequence[Idea], size: int) -> list[Idea]:
+        """The first `size` ideas whose patches go together on the present head, or
+        fewer; one that does not apply there any more never will."""
+        found: list[Idea] = []
+        for idea in ideas:
+            idea.lost = idea.lost or not self.restack(idea)
+            if idea.lost or any(self._conflict(idea, one) for one in found):
+                continue
+            found.append(idea)
+            if len(found) == size:
+                break
+        return found
+
+    def _conflict(self, one: Idea, other: Idea) -> bool:
+        """Whether the patches of two ideas exclude each other."""
+        pair = min(one.number, other.number), max(one.number, other.number)
+        if pair not in self._conflicts:
+            self._conflicts[pair] = self.rng.random() < self.world.conflict
+        return self._conflicts[pair]
+
+    def bundle(self, ideas: Sequence[Idea]) -> Idea:
+        """One candidate of several. Each meets the ones before it as it would meet a
+        keep."""
         world, rng = self.world, self.rng
         parts: list[Idea] = []
         for idea in ideas:
-            if self.restack(idea) and all(self._meets(idea, one) for one in parts):
-                parts.append(idea)
-        if len(parts) < 2:
-            return None
+            part = replace(idea)
+            for one in parts:
+                self._meet(part, one)
+            parts.append(part)
         self._ideas += 1
         misleading = rng.gauss(0.0, 3.0) if rng.random() < world.crossing else 0.0
         effect = sum(part.effect for part in parts)
@@ -175,14 +198,13 @@ class Session:
             effect, self.head, False, misleading, self._ideas, parts=tuple(parts)
         )
 
-    def _meets(self, idea: Idea, other: Idea) -> bool:
-        """What another part does to an idea; False if their patches conflict."""
+    def _meet(self, idea: Idea, other: Idea) -> None:
+        """What another part does to an idea."""
         world, rng = self.world, self.rng
         if rng.random() < world.redundant:
             idea.effect = max(idea.effect, 0.0)
         size = min(abs(idea.effect), abs(other.effect), 3.0)
         idea.effect += rng.gauss(0.0, world.interaction * size)
-        return rng.random() >= world.conflict
 
     def keep(self, idea: Idea) -> None:
         """Make an idea part of the baseline."""

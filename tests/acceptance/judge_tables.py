@@ -35,7 +35,6 @@ LONG = (Place(gpu_hours=200.0), Place(gpus=8, gpu_hours=200.0))
 BOUNDS = (1.25, 1.5, 3.0, 5.0, 10.0)
 PAIRED_WORLDS = ("shared seeds", "half-shared seeds", "no-ops only", "very noisy")
 BASIC = ("greedy", "greedy, stops early", "default")
-PROPOSALS = ("proposal", "proposal, paired")
 PAIRED = ("default, paired", "default, no bundles, paired")
 
 
@@ -59,7 +58,7 @@ def jobs() -> Iterator[tuple[Place, str]]:
     """What is measured, the most wanted first."""
     for rule in VARIANTS:
         yield REFERENCE, rule
-    for rule in (*BASIC, *PROPOSALS, *PAIRED):
+    for rule in (*BASIC, *PAIRED):
         for world in PAIRED_WORLDS:
             yield Place(world), rule
     for world in WORLDS:

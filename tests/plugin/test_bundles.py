@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from autoresearch_plugin import bundles, judge
-from autoresearch_plugin.bundles import LEAST_GAIN, bundle, near_misses
+from autoresearch_plugin.bundles import LEAST_GAIN, bundle, near_misses, second_gain
 from autoresearch_plugin.candidate import Edit, Proposal
 from autoresearch_plugin.cli import main
 from autoresearch_plugin.errors import PatchError
@@ -69,9 +69,9 @@ def test_only_proposals_that_missed_are_parts(fields: dict[str, Any]) -> None:
         ("running", None, []),
         ("keep", -3.0, []),
         ("crash", None, []),
-        ("discard", 1.0, []),
         ("discard", -1.0, [3]),
         ("discard", None, [2, 1]),
+        ("discard", 9.0, []),
     ],
 )
 def test_a_part_is_used_once(
@@ -82,6 +82,17 @@ def test_a_part_is_used_once(
     tried = [one(1, "A"), one(2, "B", 2.0)]
     together = one(3, "C", parts=(1, 2), verdict=verdict, effect=effect)
     assert numbers([*tried, together]) == left
+
+
+def test_parts_of_a_bundle_that_missed_get_a_second_chance() -> None:
+    """Each is charged with its share of what the bundle lacked; there is no third."""
+    tried = [one(1, "A", 0.5), one(2, "B", 2.0), one(3, "C", 1.0)]
+    failed = one(4, "D", parts=(1, 2), effect=0.1)
+    assert second_gain(2.0, -0.1, [0.5, 2.0]) == pytest.approx(2.0 - 2.6 / 4)
+    assert second_gain(0.5, -0.1, [0.5, 2.0]) < LEAST_GAIN
+    assert numbers([*tried, failed]) == [2, 3]
+    again = one(5, "D", parts=(2, 3), effect=0.1)
+    assert numbers([*tried, failed, again]) == [3]
 
 
 # ------------------------------------------------------------------------- the bundle
@@ -126,23 +137,21 @@ def test_nobody_outside_can_make_a_bundle() -> None:
 # --------------------------------------------------------------------------- the rule
 
 
-def asked(e: float, bundled: bool, runs: int = 1) -> str:
-    """What the default rule does at an e-value of `e`, after so many runs."""
-    rule = judge.DEFAULT
-    heads = {"h": tuple(judge.Run(1.0 + i / 1e3, i, "h") for i in range(3))}
-    mine = tuple(judge.Run(1.0, 9 + i, "h") for i in range(runs))
+def asked(gain: float, bundled: bool, runs: int = 1) -> str:
+    """What the default rule does with runs that are better by so many sigma."""
+    heads = {"h": tuple(judge.Run(1.0, i, "h") for i in range(3))}
+    value = 1.0 - gain * 1e-3
+    mine = tuple(judge.Run(value, 9 + i, "h") for i in range(runs))
     noise = judge.Noise(1e-3, 30.0)
-    question = judge.Question(mine, heads, noise, bundled=bundled)
-    evidence = judge.weigh(question)
-    return rule.decision(question, evidence, e, rule.low_bound(question, evidence, 0.0))
+    return judge.decide(judge.Question(mine, heads, noise, bundled=bundled)).decision
 
 
 def test_a_near_miss_is_not_repeated_where_it_will_be_bundled() -> None:
     """After its first run only; alone it has as many runs as it needs."""
     assert asked(2.0, bundled=True) == judge.DISCARD
     assert asked(2.0, bundled=False) == judge.REPLICATE
-    assert asked(2.6, bundled=True) == judge.REPLICATE
-    assert asked(1.5, bundled=True, runs=2) == judge.REPLICATE
+    assert asked(2.5, bundled=True) == judge.REPLICATE
+    assert asked(1.2, bundled=True, runs=2) == judge.REPLICATE
 
 
 # -------------------------------------------------------------------------- a session

@@ -207,12 +207,39 @@ class TestDefaultRule:
 
     def test_a_winner_is_repeated_then_kept(self):
         """Good first runs are undecided until the third proves them."""
-        values = [0.9710, 0.9712, 0.9711]
+        values = [0.9715, 0.9717, 0.9716]
         decisions = [judge.decide(ask(values[:n])).decision for n in (1, 2, 3)]
         assert decisions == ["replicate", "replicate", "keep"]
         verdict = judge.decide(ask(values))
         assert verdict.relation == "better"
-        assert verdict.sentence == "keep: 0.9711 vs 0.9722 ± 0.0003 after 3 runs"
+        assert verdict.sentence == "keep: 0.9716 vs 0.9722 ± 0.0003 after 3 runs"
+
+    def test_two_runs_are_enough_where_they_are_strong(self):
+        """Against a baseline of three, at an e-value of ten; one run never is."""
+        strong = [0.9722 - 3.5 * SIGMA] * 3
+        decisions = [judge.decide(ask(strong[:n])).decision for n in (1, 2)]
+        assert decisions == ["replicate", "keep"]
+        kept = judge.decide(ask(strong[:2]))
+        assert (kept.grade, kept.keep_e, kept.proven_lower) == ("strong", 10.0, True)
+        short = judge.decide(ask(strong[:2], HEAD[:2]))
+        assert (short.decision, short.proven_lower) == ("replicate", False)
+        one = judge.decide(ask([0.9722 - 30 * SIGMA]))
+        assert (one.decision, one.proven_lower) == ("replicate", False)
+
+    def test_two_strong_runs_have_to_agree(self):
+        """An unstable candidate's luck is not taken for the pooled noise."""
+        apart = [0.9722 - 1.0 * SIGMA, 0.9722 - 8.0 * SIGMA]
+        verdict = judge.decide(ask(apart))
+        assert verdict.e_value > 10
+        assert (verdict.decision, verdict.proven_lower) == ("replicate", False)
+
+    def test_a_rule_of_more_runs_needs_one_fewer_at_most(self):
+        """Strong evidence saves one run, whatever `n_min` is, and never the second."""
+        for n_min, fewest in ((2, 2), (3, 2), (5, 4)):
+            rule = replace(judge.DEFAULT, n_min=n_min)
+            runs = [[0.9722 - 4 * SIGMA] * n for n in range(1, 6)]
+            found = [judge.decide(ask(one), rule).decision for one in runs]
+            assert found.index("keep") + 1 == fewest
 
     def test_a_huge_gain_survives_a_poorly_known_noise(self):
         """Thirty sigma on the first run, 8 degrees of freedom: no reason to stop."""
@@ -306,7 +333,7 @@ class TestPairs:
 
     def test_decoupled_runs_are_not_waited_for(self):
         """A head run on that seed with other batches is no partner to wait for."""
-        question = pairs([2.39] * 3, [2.40] * 3, max_runs=3, sigma=0.02)
+        question = pairs([2.398] * 3, [2.40] * 3, max_runs=3, sigma=0.02)
         odd = replace(question.candidate[2], tokens_per_step=1)
         mixed = replace(question, candidate=(*question.candidate[:2], odd))
         assert judge.decide(mixed).decision == "discard"
@@ -543,12 +570,13 @@ class TestProperties:
 
     @given(samples, heads, st.booleans())
     def test_a_keep_is_always_proven(self, candidate, head, fewer):
-        """No keep without the proof, three runs and a head of three."""
+        """No keep without the proof, two runs at least and a head of three."""
         verdict = judge.decide(ask(candidate, head, added_lines=-9 * fewer))
         if verdict.decision == "keep":
             assert verdict.proven_not_worse
             assert verdict.e_value >= verdict.keep_e
-            assert min(verdict.n, verdict.head_n) >= 3
+            assert verdict.n >= (3 if verdict.e_value < 10 else 2)
+            assert verdict.head_n >= 3
         assert verdict.proven_not_worse or not verdict.proven_lower
 
 
