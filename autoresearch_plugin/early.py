@@ -24,6 +24,7 @@ SPARED = 0.05
 LEAST = 12  # completed runs before anything is stopped
 LATEST = 150  # completed runs that are learned from
 FACTOR, WIDE = 1.5, 2.5  # robust deviations between the forecast and the hopeful one
+BUNDLED = 0.5  # where a near miss that was stopped is tried again in a bundle
 JUDGED = 40  # spared losers that are looked at, at least ENOUGH of them
 ENOUGH = 10
 CAREFUL, OFF = 0.1, 0.2  # share of wrong stops among them
@@ -42,11 +43,13 @@ class Experience:
 
     `residuals` are interim minus final scores of completed runs, or better of their
     differences to what they are compared with; `spared` says of each loser that ran on
-    whether it would have deserved another run. Both oldest first.
+    whether it would have deserved another run. Both oldest first. `hope` is how many
+    robust deviations better than its forecast a run may end.
     """
 
     residuals: Sequence[float] = field(default_factory=tuple)
     spared: Sequence[bool] = field(default_factory=tuple)
+    hope: float = FACTOR
 
     def forecast(
         self, interim: float, sigma: float, wide: bool = False
@@ -57,7 +60,7 @@ class Experience:
         and size of the model.
         """
         latest = self.residuals[-LATEST:]
-        factor = max(self.factor, WIDE if wide else FACTOR)
+        factor = max(self.factor, WIDE) if wide else self.factor
         if len(latest) < LEAST or not math.isfinite(factor):
             return None
         middle = statistics.median(latest)
@@ -71,7 +74,7 @@ class Experience:
         latest = self.spared[-JUDGED:]
         wrong = sum(latest)
         if len(latest) < ENOUGH or wrong <= CAREFUL * len(latest):
-            return FACTOR
+            return self.hope
         return math.inf if wrong > OFF * len(latest) else WIDE
 
 

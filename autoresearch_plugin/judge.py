@@ -114,7 +114,7 @@ class Rule:
 
     keep_e: float = 2.0
     go_e: float = 1.25
-    first_go_e: float = 5.0
+    first_go_e: float = 3.5
     new_go_e: float = 2.5
     quick_e: float = 10.0
     n_min: int = 3

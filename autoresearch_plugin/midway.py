@@ -85,7 +85,8 @@ class Midway:
     ) -> early.Forecast | None:
         """From the difference to the baseline's mean or to the partner: the sharper."""
         wide = self._may_cross(tokens)
-        means, pairs = experience(self.measuring)
+        hope = early.BUNDLED if asked.bundled else early.FACTOR
+        means, pairs = experience(self.measuring, hope)
         found: list[early.Forecast | None] = []
         devices = comparable.Devices(self.measuring)
         base = _middle(
@@ -136,7 +137,9 @@ def changed_code(diff: str) -> str:
     return "\n".join(lines)
 
 
-def experience(measuring: Measuring) -> tuple[early.Experience, early.Experience]:
+def experience(
+    measuring: Measuring, hope: float
+) -> tuple[early.Experience, early.Experience]:
     """What completed runs say of scores: against their baseline's mean, and in pairs.
 
     Not of scores alone: a keep may change the shape of all curves after it.
@@ -168,7 +171,7 @@ def experience(measuring: Measuring) -> tuple[early.Experience, early.Experience
             gap = _interim(row) - _interim(partner)
             pairs.append(sign * (gap - (row["value"] - partner["value"])))
     spared = tuple(_spared(measuring))
-    return early.Experience(means, spared), early.Experience(pairs, spared)
+    return early.Experience(means, spared, hope), early.Experience(pairs, spared, hope)
 
 
 def _middle(rows: list[Row]) -> tuple[float, float] | None:

@@ -42,6 +42,7 @@ class Stopping:
 
     residuals: list[float] = field(default_factory=list)
     spared: list[bool] = field(default_factory=list)
+    hope: float = early.FACTOR
     _known: tuple[int, int] = (-1, -1)
     _from_zero: early.Forecast | None = None
 
@@ -79,7 +80,7 @@ class Stopping:
         all."""
         known = (len(self.residuals), len(self.spared))
         if known != self._known:
-            experience = early.Experience(self.residuals, self.spared)
+            experience = early.Experience(self.residuals, self.spared, self.hope)
             self._known, self._from_zero = known, experience.forecast(0.0, sigma)
         if self._from_zero is None:
             return None
@@ -144,8 +145,9 @@ class Judged:
         self._prior = prior
         self._noise = Pool(prior)
         self._pairs: Pool | None = None
-        self._stopping = Stopping()
-        self._stopping_pairs = Stopping()
+        hope = early.BUNDLED if bundle else early.FACTOR
+        self._stopping = Stopping(hope=hope)
+        self._stopping_pairs = Stopping(hope=hope)
         self._decided = 0
         self._heads: dict[int, list[Run]] = {}
         self._interims: dict[tuple[int, int], float] = {}  # of heads, by seed

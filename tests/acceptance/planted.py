@@ -24,6 +24,7 @@ import nulls
 
 EFFECTS = (  # name, category, text that occurs once in train.py, its successor
     ("DEPTH 2", "architecture", "DEPTH = None", "DEPTH = 2"),
+    ("SHORT_WINDOW 0.07", "architecture", "SHORT_WINDOW = 0.5", "SHORT_WINDOW = 0.07"),
     ("ADAM_BETA1 0.9", "optimizer", "ADAM_BETA1 = 0.8", "ADAM_BETA1 = 0.9"),
     (
         "MATRIX_OPTIMIZER adamw",

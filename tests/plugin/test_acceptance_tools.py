@@ -31,6 +31,7 @@ import planted  # noqa: E402
 import profile_sizes  # noqa: E402
 
 SETTINGS = json.dumps({"rule": "default"})
+VERSION = judge.DEFAULT.version
 HEAD = (2.40, 2.42, 2.41)
 CURVE = ((1, 6.9), (3, 5.5))
 
@@ -121,7 +122,7 @@ class TestRecords:
         assert null["d"] == pytest.approx(0.003)
         assert (null["paired"], null["q"], null["grade"]) == (True, 1.0, None)
         assert null["device_seconds"] == pytest.approx(36, abs=1)
-        assert (null["rule"], null["rule_version"]) == ("default", 3)
+        assert (null["rule"], null["rule_version"]) == ("default", VERSION)
         assert (kept["kind"], kept["state"]) == ("planted DEPTH 2", "keep")
         assert kept["head_values"] == list(HEAD)
         assert kept["grade"] == judge.grade(kept["e"])
@@ -130,7 +131,7 @@ class TestRecords:
         """It counts as a candidate of the session's rule and has no evidence."""
         crash = collected(session)[2]
         assert (crash["state"], crash["runs"], crash["values"]) == ("crash", 1, [])
-        assert (crash["e"], crash["e_first"], crash["rule_version"]) == (None, None, 3)
+        assert (crash["e"], crash["e_first"], crash["rule_version"]) == (None, None, VERSION)
 
     def test_what_is_undecided_is_left_out(self, session):
         """A candidate that waits for another run is no result yet."""
@@ -201,7 +202,7 @@ class TestFile:
         collect.main(["add", results, str(session.ledger.path)])
         collect.main(["summarise", results])
         printed = capsys.readouterr().out.splitlines()
-        assert printed[:2] == ["3 candidates added", "### Rule default, version 3"]
+        assert printed[:2] == ["3 candidates added", f"### Rule default, version {VERSION}"]
         (draws,) = [line for line in printed if line.startswith("| draws")]
         assert draws.startswith("| draws | 1 | 0 | 0.00 | 95.00 | 1.00 | +3.00e-03")
         (depth,) = [line for line in printed if line.startswith("| DEPTH 2")]
@@ -221,7 +222,7 @@ class TestSummary:
         found = collected(session)
         older = [{**record, "rule_version": 1} for record in found]
         titles = [x for x in collect.summarise(found + older) if x.startswith("###")]
-        assert titles == ["### Rule default, version 1", "### Rule default, version 3"]
+        assert titles == ["### Rule default, version 1", f"### Rule default, version {VERSION}"]
 
     def test_all_nulls_are_the_nulls(self, session):
         """Planted effects and other candidates are not in the rate of false keeps."""

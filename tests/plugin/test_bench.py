@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from autoresearch_plugin import early, judge
 from autoresearch_plugin.bench import audit, explore, table
+from autoresearch_plugin.bench.bundling import NearMisses
 from autoresearch_plugin.bench.judged import HOPELESS, Judged, Pool, Stopping
 from autoresearch_plugin.bench.policies import POLICIES
 from autoresearch_plugin.bench.rivals import Greedy
@@ -223,7 +224,7 @@ def test_what_a_seed_does_is_common_to_all_commits():
 def test_pairs_are_used_where_they_are_sharper(share, paired):
     """Whether a bank of seeds is kept or not."""
     policy = Judged(paired=True)
-    ran = session(policy, World(seed_share=share), hours=60.0)
+    ran = session(policy, World(seed_share=share), hours=30.0, seed=4)
     assert policy._pairs is not None
     pairs = math.sqrt(2 * (1 - share))
     assert policy._pairs.noise.sigma == pytest.approx(pairs, rel=0.25)
@@ -350,6 +351,70 @@ def test_the_audit_covers_the_truth(paired):
 
 
 # -------------------------------------------------------------------------- proposals
+
+
+def five(state: Session, near: NearMisses, gains=(1.0, 1.0, 1.0, 1.0, 1.0)) -> None:
+    """Near misses of a session, numbered from 1."""
+    for number, gain in enumerate(gains, 1):
+        idea = Idea(-1.0, 0, crashes=False, misleading=0.0, number=number)
+        state._places[number] = len(state.decided)
+        state.decided.append((-1.0, False, 1))
+        near.offer(idea, gain)
+    state._ideas = len(gains)
+
+
+def test_near_misses_that_conflict_wait_for_others():
+    """As in the plugin: none is lost, and no bundle is smaller than it should be."""
+    state = Session(World(conflict=1.0), Judged(), 1, 1e9, random.Random(0))
+    near = NearMisses(5)
+    five(state, near)
+    assert near.take(state) is None
+    state.world = World(conflict=0.0)
+    state._conflicts.clear()
+    bundle = near.take(state)
+    assert bundle is not None
+    assert [part.number for part in bundle.parts] == [1, 2, 3, 4, 5]
+    assert near.take(state) is None
+
+
+def test_what_a_bundle_does_to_its_parts_ends_with_it():
+    """They come back as they were, once, the better ones of them."""
+    state = Session(World(conflict=0.0), Judged(), 1, 1e9, random.Random(0))
+    near = NearMisses(5)
+    five(state, near, (2.0, 1.5, 1.0, 0.5, 0.3))
+    first = near.take(state)
+    assert first is not None
+    assert [part.effect for part in first.parts] != [-1.0] * 5
+    near.offer(first, -1.0)
+    assert [idea.number for _, idea in near._waiting] == [1, 2, 3]
+    assert [idea.effect for _, idea in near._waiting] == [-1.0] * 3
+    near.size = 3
+    again = near.take(state)
+    assert again is not None
+    near.offer(again, -1.0)
+    assert near._waiting == []
+
+
+def test_a_winner_of_an_old_baseline_runs_once_more():
+    """Its runs go on counting; what has nothing to gain there is dropped."""
+    for effect, kept in ((-9.0, True), (9.0, False)):
+        policy = Judged()
+        state = Session(World(conflict=0.0), policy, 1, 1e9, random.Random(0))
+        idea = Idea(-9.0, 0, crashes=False, misleading=0.0, number=1)
+        lane = policy._try(state, idea)
+        ask, runs = next(lane), 0
+        with contextlib.suppress(StopIteration):
+            while True:
+                if ask.idea is None:
+                    ask = lane.send(Answer(0.0, 0.0))
+                    continue
+                runs += 1
+                if runs == 2:  # another lane keeps something meanwhile
+                    state.keep(Idea(0.0, 0, crashes=False, misleading=0.0, number=2))
+                    policy._inherit(0, 1, [Run(0.0, 5, "0")] * 3, pairs=True)
+                value = effect if runs == 3 else -9.0
+                ask = lane.send(Answer(value, value))
+        assert (runs, len(state.keeps) == 2) == (3, kept)
 
 
 def test_a_baseline_of_pairs_begins_with_the_runs_of_its_candidate():

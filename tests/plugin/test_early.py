@@ -73,6 +73,16 @@ class TestForecast:
         assert wide.expected == usual.expected
         assert wide.hopeful < usual.hopeful
 
+    @given(histories, number)
+    def test_less_hope_is_needed_where_near_misses_are_bundled(self, past, interim):
+        """The expected end is the same; changes that cross keep all their hope."""
+        usual, bundled = Experience(past), Experience(past, hope=early.BUNDLED)
+        there, here = usual.forecast(interim, 1.0), bundled.forecast(interim, 1.0)
+        assert here.expected == there.expected
+        assert there.hopeful < here.hopeful < here.expected
+        wide = bundled.forecast(interim, 1.0, wide=True)
+        assert wide == usual.forecast(interim, 1.0, wide=True)
+
     def test_only_the_latest_runs_count(self):
         """What was learned long ago is forgotten."""
         new = [0.1, 0.2, 0.3] * (early.LATEST // 3)
@@ -124,10 +134,11 @@ class TestFactor:
         assert forecast is None
         assert stops(forecast, lambda value: True, 0.5) == (False, False)
 
-    def test_when_it_is_careful_all_changes_are_wide(self):
+    @pytest.mark.parametrize("hope", [early.FACTOR, early.BUNDLED])
+    def test_when_it_is_careful_all_changes_are_wide(self, hope):
         """After wrong stops the usual margin is the wide one."""
         past = [0.1, 0.2, 0.3, 0.4] * 3
-        careful = Experience(past, wrong(2, 10))
+        careful = Experience(past, wrong(2, 10), hope)
         assert careful.forecast(1.0, 0.1) == Experience(past).forecast(1.0, 0.1, True)
 
 
