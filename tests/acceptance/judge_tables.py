@@ -36,6 +36,7 @@ BOUNDS = (1.25, 1.5, 3.0, 5.0, 10.0)
 PAIRED_WORLDS = ("shared seeds", "half-shared seeds", "no-ops only", "very noisy")
 BASIC = ("greedy", "greedy, stops early", "default")
 PAIRED = ("default, paired", "default, no bundles, paired")
+SHIPPED = ("default", "default, no bundles", *PAIRED)
 
 
 def default_at(bound: float, alarm: float = math.inf) -> Callable[[], Policy]:
@@ -134,6 +135,7 @@ def tables(cells: dict[tuple[Place, str], Any]) -> Iterator[str]:
             if where == place and isinstance(tally, Tally) and known:
                 yield _row(cells, place, rule, tally)
     yield from _details(cells)
+    yield from _grades(cells)
 
 
 def _row(
@@ -181,6 +183,22 @@ def _details(cells: dict[tuple[Place, str], Any]) -> Iterator[str]:
             f"(earliest {earliest:.1f})\n  power {power}\n  grades {grades}\n"
             f"  parts of bundles that gain nothing alone: {riders}"
         )
+
+
+def _grades(cells: dict[tuple[Place, str], Any]) -> Iterator[str]:
+    """False keeps by grade, of what ships and of it without bundles."""
+    for title, where in (("all worlds", None), ("very noisy", "very noisy")):
+        counts: Counter[str] = Counter()
+        for (place, rule), tally in cells.items():
+            wanted = where or place.world
+            if rule in SHIPPED and place.world == wanted != "no-ops only":
+                counts += tally.counts
+        words = [
+            f"{name} {_share(counts, f'false {name}', f'graded {name}')}"
+            for _, name, _ in judge.GRADES
+        ]
+        total = sum(counts[f"graded {name}"] for _, name, _ in judge.GRADES)
+        yield f"\ngrades, {title}: {', '.join(words)} false of {total} keeps"
 
 
 def _share(counts: Counter[str], part: str, whole: str) -> str:
