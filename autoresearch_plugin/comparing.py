@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -49,26 +48,24 @@ def question(measuring: Measuring, number: int, head: Head) -> judge.Question:
     devices = comparable.Devices(measuring)
     mine = ledger.good_trials(number, head.id)
     base = comparable.met_by(measuring, head, devices, devices.own)
-    heads, runs = {head.id: base}, []
-    for row in [*_won_before(measuring, number, head), *mine]:
-        name = row["head"] + devices.group(row["device"])
+    heads = {head.id: base}
+    for row in mine:
+        name = head.id + devices.group(row["device"])
         if name not in heads:
-            met = measuring.head_of(row["head"])
-            heads[name] = comparable.met_by(measuring, met, devices, row["device"])
-        runs.append((name, row))
+            heads[name] = comparable.met_by(measuring, head, devices, row["device"])
     evidence = ledger.kept_evidence(measuring.session, but=number)
     kept = [judge.Verdict.from_data(one) for one in evidence]
     asked = ledger.candidate(number)
     return judge.Question(
         candidate=tuple(
-            _run_of(row, sign, name, row["head"] != head.id) for name, row in runs
+            _run_of(row, sign, head.id + devices.group(row["device"])) for row in mine
         ),
         heads={
             name: tuple(_run_of(row, sign, name) for row in rows)
             for name, rows in heads.items()
         },
         unpaired=unpaired_noise(measuring, head),
-        paired=_noise_of_pairs(measuring, head, runs, heads),
+        paired=_noise_of_pairs(measuring, head, mine, base),
         added_lines=asked["added_lines"] or 0,
         vram_ratio=_vram_ratio(measuring, mine, base),
         max_runs=measuring.max_runs,
@@ -77,15 +74,6 @@ def question(measuring: Measuring, number: int, head: Head) -> judge.Question:
         conceded=sum(max(0.0, v.d) for v in kept if not v.proven_lower),
         bundled=measuring.bundles and asked["kind"] == "generated",
     )
-
-
-def _won_before(measuring: Measuring, number: int, head: Head) -> list[Row]:
-    """A winner's runs on baselines that have moved since: they go on counting, for what
-    they were compared with. Only by our own rule; another one may not look at heads."""
-    if not isinstance(measuring.rule, judge.Rule):
-        return []
-    rows = measuring.ledger.winning_trials(number, but=head.id)
-    return [row for row in rows if measuring.ledger.head_trials(row["head"])]
 
 
 def pairs_are_sharper(measuring: Measuring, head: Head) -> bool:
@@ -107,16 +95,12 @@ def unpaired_noise(measuring: Measuring, head: Head) -> judge.Noise:
 
 
 def _noise_of_pairs(
-    measuring: Measuring,
-    head: Head,
-    runs: Sequence[tuple[str, Row]],
-    heads: Mapping[str, list[Row]],
+    measuring: Measuring, head: Head, mine: list[Row], base: list[Row]
 ) -> judge.Noise | None:
     """The spread to expect of these pairs; None where runs are not paired."""
     if not measuring.paired:
         return None
-    pairs = [pair for name, row in runs for pair in _pairs([row], heads[name])]
-    alike = all(_starts_alike(*pair) for pair in pairs)
+    alike = all(_starts_alike(*pair) for pair in _pairs(mine, base))
     return paired_noise(measuring, head, alike)
 
 
@@ -182,8 +166,8 @@ def grouped(
     return groups
 
 
-def _run_of(row: Row, sign: float, head: str, stale: bool = False) -> judge.Run:
-    return judge.Run(sign * row["value"], row["seed"], head, _tokens(row), stale)
+def _run_of(row: Row, sign: float, head: str) -> judge.Run:
+    return judge.Run(sign * row["value"], row["seed"], head, _tokens(row))
 
 
 def _tokens(row: Row) -> float | None:

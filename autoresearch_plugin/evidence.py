@@ -25,16 +25,12 @@ TINY = 1e-12
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its metric times the sign, its seed and the head it was run against.
-
-    `stale` says that another head has taken that one's place since.
-    """
+    """One run: its metric times the sign, its seed and the head it was run against."""
 
     value: float
     seed: int
     head: str
     tokens_per_step: float | None = None
-    stale: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,10 +154,8 @@ class Evidence:
     """The comparison that a question comes down to.
 
     `d` is the mean difference to the head (negative is better) and `q` its variance in
-    units of one run's; where `stale` runs are among them, `fresh` is the mean difference
-    of the others, else it is NaN. `pool` is the noise before the candidate's own spread,
-    `own`, counted; `missing` counts runs whose seed the head still has to run. Runs
-    against several heads are shown as if all were made against the last one.
+    units of one run's; `pool` is the noise before the candidate's own spread, `own`,
+    counted; `missing` counts runs whose seed the head still has to run.
     """
 
     d: float
@@ -173,8 +167,6 @@ class Evidence:
     n: int
     head_n: int
     missing: int
-    stale: int
-    fresh: float
     candidate: Estimate
     baseline: Estimate
 
@@ -193,7 +185,6 @@ class _Sample(NamedTuple):
     """Differences to the head, and the runs on both sides that they come from."""
 
     differences: list[float]
-    stale: list[bool]
     values: list[float]
     base: list[float]
     q: float
@@ -205,12 +196,6 @@ class _Sample(NamedTuple):
     @property
     def standard_error(self) -> float:
         return self.noise.sigma * math.sqrt(self.q)
-
-    @property
-    def fresh(self) -> float:
-        pairs = zip(self.differences, self.stale, strict=True)
-        fresh = [difference for difference, stale in pairs if not stale]
-        return _mean(fresh) if fresh and any(self.stale) else math.nan
 
 
 def weigh(question: Question) -> Evidence:
@@ -244,8 +229,6 @@ def weigh(question: Question) -> Evidence:
         n=n,
         head_n=sample.head_n,
         missing=sample.missing,
-        stale=sum(sample.stale),
-        fresh=sample.fresh,
         candidate=_shown(sample.values, sigma, question.sign),
         baseline=_shown(sample.base, sigma, question.sign),
     )
@@ -257,12 +240,10 @@ def _unpaired(question: Question, heads: Mapping[str, list[Run]]) -> _Sample:
     means = {run.head: _mean([x.value for x in heads[run.head]]) for run in runs}
     shares = {head: sum(r.head == head for r in runs) / len(runs) for head in means}
     q = 1 / len(runs) + sum(s**2 / len(heads[head]) for head, s in shares.items())
-    shifts = _shifts(runs, heads)
     return _Sample(
         differences=[run.value - means[run.head] for run in runs],
-        stale=[run.stale for run in runs],
-        values=[run.value + shifts[run.head] for run in runs],
-        base=[x.value for x in heads[runs[-1].head]],
+        values=[run.value for run in runs],
+        base=[x.value for head in means for x in heads[head]],
         q=q,
         noise=question.unpaired,
         paired=False,
@@ -274,9 +255,8 @@ def _paired(question: Question, heads: Mapping[str, list[Run]]) -> _Sample | Non
     """Seed against seed; None if no run has a partner that saw the same batches."""
     if question.paired is None:
         return None
-    shifts = _shifts(question.candidate, heads)
     pairs = [
-        (run, partner)
+        (run.value, partner.value)
         for run in question.candidate
         for partner in {x.seed: x for x in heads[run.head]}.values()
         if partner.seed == run.seed and partner.tokens_per_step == run.tokens_per_step
@@ -284,10 +264,9 @@ def _paired(question: Question, heads: Mapping[str, list[Run]]) -> _Sample | Non
     if not pairs:
         return None
     return _Sample(
-        differences=[run.value - partner.value for run, partner in pairs],
-        stale=[run.stale for run, _ in pairs],
-        values=[run.value + shifts[run.head] for run, _ in pairs],
-        base=[partner.value + shifts[run.head] for run, partner in pairs],
+        differences=[x - b for x, b in pairs],
+        values=[x for x, _ in pairs],
+        base=[b for _, b in pairs],
         q=1 / len(pairs),
         noise=question.paired,
         paired=True,
@@ -297,18 +276,6 @@ def _paired(question: Question, heads: Mapping[str, list[Run]]) -> _Sample | Non
             for run in question.candidate
         ),
     )
-
-
-def _shifts(
-    runs: Sequence[Run], heads: Mapping[str, Sequence[Run]]
-) -> Mapping[str, float]:
-    """From each head's level to that of the last run's, where numbers are shown."""
-    levels = {run.head: _mean([x.value for x in heads[run.head]]) for run in runs}
-    last = levels[runs[-1].head]
-    return {
-        head: 0.0 if head == runs[-1].head else last - level
-        for head, level in levels.items()
-    }
 
 
 def _shown(values: Sequence[float], sigma: float, sign: float) -> Estimate:

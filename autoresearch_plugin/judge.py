@@ -5,7 +5,7 @@ Inside, lower is better: callers multiply a metric by its sign first, and
 e-value against "it is no improvement" reaches `keep_e` over at least `n_min` runs, or
 `quick_e` over two, and drops it as soon as that e-value falls below `go_e`. This is a
 designed operating characteristic, not a 5 % guarantee per keep: that would take
-`keep_e=20`. In simulated sessions with ideas as in a published log one keep in a
+`keep_e=20`. In simulated sessions with ideas as in a published log one keep in three
 hundred is false, more where noise is larger than the effects
 (docs/benchmarks/judge.md).
 """
@@ -59,6 +59,7 @@ KEEP, DISCARD, REPLICATE = "keep", "discard", "replicate"
 BETTER, WORSE, UNCLEAR = "better", "worse", "not distinguishable"
 
 HEAD_MIN = 3  # nothing is kept before its parent has so many runs
+FEWEST = 2  # nor before it has so many itself, by the default rule
 GRADES = (  # least e-value of a keep, its name, false ones to allow for (see below)
     (10.0, "strong", 0.005),
     (5.0, "firm", 0.015),
@@ -77,7 +78,7 @@ class Opinion:
 
     `better` and `not_worse` are what a candidate's own assert asks for. `visible` is
     the smallest gain that these runs would have shown four times in five; `capped`
-    says that the user's limit on runs left no chance of a proof.
+    says that the user's limit on runs leaves a proof to strong gains, if any.
     """
 
     decision: str
@@ -147,7 +148,7 @@ class Rule:
         hurdle = self.hurdle(question, evidence)
         e = evidence.e_value(hurdle, self.mu)
         go_e = self.low_bound(question, evidence, hurdle)
-        settled = evidence.head_n >= self.head_min and not _is_lost(evidence, hurdle)
+        settled = evidence.head_n >= self.head_min
         last = min(self.n_max, question.max_runs)
         return Opinion(
             decision=self.decision(question, evidence, hurdle),
@@ -186,7 +187,7 @@ class Rule:
         """Keep, discard or replicate a gain that must exceed `hurdle`."""
         runs = len(question.candidate)
         go_e = self.low_bound(question, evidence, hurdle)
-        if evidence.e_value(hurdle, self.mu) < go_e or _is_lost(evidence, hurdle):
+        if evidence.e_value(hurdle, self.mu) < go_e:
             return DISCARD
         if evidence.missing:
             return REPLICATE  # the head owes a run, which the caller makes
@@ -200,7 +201,7 @@ class Rule:
         Two runs have to agree as well: their own spread counts, as that of three does
         in every verdict.
         """
-        if evidence.n < max(2, self.n_min - 1):
+        if evidence.n < max(FEWEST, self.n_min - 1):
             return False
         if evidence.n < self.n_min:
             evidence = replace(evidence, sigma=max(evidence.sigma, evidence.own))
@@ -215,15 +216,6 @@ class Rule:
         bound = self.keep_e if evidence.n >= self.n_min else go_e
         edge = threshold(bound, self.mu / math.sqrt(evidence.q), evidence.pool.df)
         return (edge + POWER_80) * evidence.standard_error + hurdle
-
-
-def _is_lost(evidence: Evidence, hurdle: float) -> bool:
-    """Whether a winner's gain is gone on the head that has replaced its own.
-
-    Its runs go on counting there, but a gain that the new head has in it already must
-    not be kept for them.
-    """
-    return evidence.fresh + hurdle >= 0  # NaN where nothing is stale
 
 
 @dataclass(frozen=True)
@@ -482,8 +474,6 @@ def _sentence(
         f"{evidence.baseline.mean:.{places}f} ± {sigma:.{places}f} "
         f"after {runs}{'' if evidence.n == 1 else 's'}"
     )
-    if evidence.stale:
-        words += f", {evidence.stale} of them on an older baseline"
     if question.failed_replicate:
         return f"{words}, and a repeat run failed"
     if opinion.not_worse and not opinion.better:

@@ -340,7 +340,8 @@ class Research(Baselines):
             foreseen.append(verdict)
             if verdict.decision == judge.DISCARD:
                 return 0
-            keeps = verdict.decision == judge.KEEP or verdict.n >= judge.HEAD_MIN
+            # A baseline that gets its runs only now may still turn it into a keep.
+            keeps = verdict.decision == judge.KEEP or verdict.n >= judge.FEWEST
             return POSITIONS_TO_KEEP if keeps else POSITIONS_TO_GO_ON
 
         return positions

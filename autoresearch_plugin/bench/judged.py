@@ -244,11 +244,10 @@ class Judged:
     # -------------------------------------------------------------------- candidates
 
     def _try(self, session: Session, idea: Idea) -> Lane:
-        """Judge on the present head; a winner of an old head runs again on the new one,
-        where its runs go on counting."""
-        runs: list[Run] = []
+        """Judge on the present head; a winner of an old head is judged again."""
         while True:
             rule = self._rule_now()
+            runs: list[Run] = []
             yield from self._judge(session, idea, rule, runs)
             self._decided += 1
             if self._decision(idea.head, runs, rule) != judge.KEEP:
@@ -260,7 +259,6 @@ class Judged:
             if not session.restack(idea):
                 session.drop(idea)
                 return
-            runs = [replace(run, stale=True) for run in runs]
 
     def _drop(self, session: Session, idea: Idea, runs: Sequence[Run]) -> None:
         session.drop(idea)
@@ -279,8 +277,7 @@ class Judged:
 
     def _inherit(self, old: int, new: int, runs: Sequence[Run], pairs: bool) -> None:
         """The new baseline's first runs, and the first seeds of its bank."""
-        runs = _fresh(runs)
-        runs = runs if pairs else runs[1:] or runs
+        runs = runs if pairs else runs[1:]
         self._runs(new).extend(replace(run, head=str(new)) for run in runs)
         self._inherited[new] = [run.seed for run in runs]
         for run in runs:
@@ -302,7 +299,7 @@ class Judged:
         head = idea.head
         yield from self._ensure_head(head, 1)
         while True:
-            seed = self._seed(head, len(_fresh(runs)))
+            seed = self._seed(head, len(runs))
             stops, spared, stopping = self._stopper(session, head, rule, runs, seed)
             answer = yield Ask(idea, stops=stops, seed=seed if self.paired else None)
             if answer.value is None:
@@ -312,7 +309,7 @@ class Judged:
             runs.append(Run(answer.value, seed, str(head)))
             self._learn(idea, head, runs, answer)
             if self._decision(head, runs, rule) == judge.REPLICATE:
-                partners = len(_fresh(runs)) + 1 if self.paired else 0
+                partners = len(runs) + 1 if self.paired else 0
                 yield from self._ensure_head(head, max(rule.head_min, partners))
             going_on = self._decision(head, runs, rule) == judge.REPLICATE
             if spared:
@@ -342,7 +339,6 @@ class Judged:
         """Of a completed run: its spread, and how far its interim score was off."""
         assert answer.value is not None
         assert answer.interim is not None
-        runs = _fresh(runs)
         self._noise.put((idea.number, head), [run.value for run in runs])
         if len(runs) == 1:
             self._screened[head] = self._screened.get(head, 0) + 1
@@ -366,10 +362,9 @@ class Judged:
         return weigh(question)
 
     def _question(self, head: int, runs: Sequence[Run]) -> Question:
-        heads = {str(head), *(run.head for run in runs)}
         return Question(
             candidate=tuple(runs),
-            heads={name: tuple(self._runs(int(name))) for name in heads},
+            heads={str(head): tuple(self._runs(head))},
             unpaired=self._noise.noise,
             paired=self._pairs.noise if self._pairs else None,
             max_runs=self.rule.n_max,
@@ -382,8 +377,7 @@ class Judged:
     def _decision(self, head: int, runs: Sequence[Run], rule: judge.Rule) -> str:
         if not runs:
             return judge.DISCARD
-        alone = self._pairs is None and not runs[0].stale
-        if alone and self._is_hopeless(head, runs, rule):
+        if self._pairs is None and self._is_hopeless(head, runs, rule):
             return judge.DISCARD
         question = self._question(head, runs)
         evidence = weigh(question)
@@ -437,11 +431,6 @@ class Judged:
             return alone
         base = self._interims[head, seed] - partner.value
         return self._stopping_pairs, narrow, base
-
-
-def _fresh(runs: Sequence[Run]) -> Sequence[Run]:
-    """Those that were made against the present head."""
-    return [run for run in runs if not run.stale]
 
 
 def _hopeless(rule: judge.Rule) -> float:

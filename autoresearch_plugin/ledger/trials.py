@@ -200,14 +200,6 @@ class Trials(Sessions):
             if row["outcome"] == "ok"
         ]
 
-    def winning_trials(self, candidate: int, but: str) -> list[Row]:
-        """Runs of a candidate on baselines where it was to be kept, but for one."""
-        return self._trials(
-            "candidate=? AND head<>? AND outcome='ok' AND state='done' AND head IN "
-            "(SELECT head FROM verdicts WHERE candidate=? AND decision='keep')",
-            *(candidate, but, candidate),
-        )
-
     def midway_trials(self, fingerprint: str) -> list[Row]:
         """First runs of candidates that were scored in mid-run, oldest first, with few
         of their columns: they are looked at before every run."""

@@ -46,12 +46,7 @@ def research(path: Path, count: int = 0) -> Crowd:
         ledger=ledger,
         session=session,
         settings=SimpleNamespace(  # type: ignore[arg-type]
-            target="train.py",
-            metric=None,
-            budget=None,
-            max_runs=8,
-            experiments=None,
-            bundle=0,
+            target="train.py", metric=None, budget=None, max_runs=8
         ),
         profile=SimpleNamespace(  # type: ignore[arg-type]
             direction="min",
@@ -59,7 +54,6 @@ def research(path: Path, count: int = 0) -> Crowd:
             sign=1.0,
             budget=Budget("steps", 100),
             noise_unpaired=None,
-            noise_paired=None,
             noise_df=1.0,
         ),
         device=SimpleNamespace(id="cpu:0", name="CPU", kind="cpu"),  # type: ignore[arg-type]
@@ -175,4 +169,4 @@ def _trial(
         curve=[(n, 5.0 - n / 100) for n in range(50)],
         log_tail=LOG,
     )
-    ledger.finish_trial(row["id"], result, value, "cpu:0", "100 steps")
+    ledger.finish_trial(row["id"], result, value, "CPU", "100 steps")

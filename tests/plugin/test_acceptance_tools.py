@@ -131,7 +131,11 @@ class TestRecords:
         """It counts as a candidate of the session's rule and has no evidence."""
         crash = collected(session)[2]
         assert (crash["state"], crash["runs"], crash["values"]) == ("crash", 1, [])
-        assert (crash["e"], crash["e_first"], crash["rule_version"]) == (None, None, VERSION)
+        assert (crash["e"], crash["e_first"], crash["rule_version"]) == (
+            None,
+            None,
+            VERSION,
+        )
 
     def test_what_is_undecided_is_left_out(self, session):
         """A candidate that waits for another run is no result yet."""
@@ -202,7 +206,10 @@ class TestFile:
         collect.main(["add", results, str(session.ledger.path)])
         collect.main(["summarise", results])
         printed = capsys.readouterr().out.splitlines()
-        assert printed[:2] == ["3 candidates added", f"### Rule default, version {VERSION}"]
+        assert printed[:2] == [
+            "3 candidates added",
+            f"### Rule default, version {VERSION}",
+        ]
         (draws,) = [line for line in printed if line.startswith("| draws")]
         assert draws.startswith("| draws | 1 | 0 | 0.00 | 95.00 | 1.00 | +3.00e-03")
         (depth,) = [line for line in printed if line.startswith("| DEPTH 2")]
@@ -222,7 +229,10 @@ class TestSummary:
         found = collected(session)
         older = [{**record, "rule_version": 1} for record in found]
         titles = [x for x in collect.summarise(found + older) if x.startswith("###")]
-        assert titles == ["### Rule default, version 1", f"### Rule default, version {VERSION}"]
+        assert titles == [
+            "### Rule default, version 1",
+            f"### Rule default, version {VERSION}",
+        ]
 
     def test_all_nulls_are_the_nulls(self, session):
         """Planted effects and other candidates are not in the rate of false keeps."""

@@ -395,28 +395,6 @@ def test_what_a_bundle_does_to_its_parts_ends_with_it():
     assert near._waiting == []
 
 
-def test_a_winner_of_an_old_baseline_runs_once_more():
-    """Its runs go on counting; what has nothing to gain there is dropped."""
-    for effect, kept in ((-9.0, True), (9.0, False)):
-        policy = Judged()
-        state = Session(World(conflict=0.0), policy, 1, 1e9, random.Random(0))
-        idea = Idea(-9.0, 0, crashes=False, misleading=0.0, number=1)
-        lane = policy._try(state, idea)
-        ask, runs = next(lane), 0
-        with contextlib.suppress(StopIteration):
-            while True:
-                if ask.idea is None:
-                    ask = lane.send(Answer(0.0, 0.0))
-                    continue
-                runs += 1
-                if runs == 2:  # another lane keeps something meanwhile
-                    state.keep(Idea(0.0, 0, crashes=False, misleading=0.0, number=2))
-                    policy._inherit(0, 1, [Run(0.0, 5, "0")] * 3, pairs=True)
-                value = effect if runs == 3 else -9.0
-                ask = lane.send(Answer(value, value))
-        assert (runs, len(state.keeps) == 2) == (3, kept)
-
-
 def test_a_baseline_of_pairs_begins_with_the_runs_of_its_candidate():
     """And the next candidate meets their seeds."""
     policy = POLICIES["default, paired"]()
