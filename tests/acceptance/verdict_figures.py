@@ -77,7 +77,7 @@ def operating(tallies: Mapping[str, Tally], colors: Mapping[str, str]) -> None:
     axes.set_xlabel("true gain of an idea, in standard deviations of one run")
     axes.set_ylabel("kept, %")
     axes.set_ylim(-2, 100)
-    axes.legend(frameon=False, loc="center right")
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.06))
     save(figure, "operating.png")
 
 
@@ -87,19 +87,20 @@ def share(total: Tally, size: int) -> float:
     return 100 * total.counts[f"kept {size}"] / tried if tried else math.nan
 
 
-def bundling(rule: judge.Rule = judge.DEFAULT) -> Policy:
+def bundling() -> Policy:
     """The rule as it ships."""
-    return Judged(rule, bundle=BUNDLE)
+    return Judged(bundle=BUNDLE)
 
 
 def frontier(known: Mapping[str, Tally], greedy: Tally, sessions: int) -> None:
-    """What each rule gains, and how many of its keeps are false."""
+    """What each rule gains, and how many of its keeps are false. With bundles the bound
+    for a keep hardly matters: the curve is the rule without."""
     figure, axes = plt.subplots(figsize=(7, 4.2))
     unit = greedy.gain_per_hour
     curve = []
     for bound in BOUNDS:
         rule = replace(judge.DEFAULT, keep_e=bound)
-        curve.append(point(tally(lambda rule=rule: bundling(rule), sessions), unit))
+        curve.append(point(tally(lambda rule=rule: Judged(rule), sessions), unit))
     axes.plot(*zip(*curve, strict=True), "-", color=BLUE, lw=1.2)
     for bound, spot in zip(BOUNDS, curve, strict=True):
         axes.annotate(f"{bound:g}", spot, (4, -11), textcoords="offset points",
