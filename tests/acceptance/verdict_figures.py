@@ -110,7 +110,6 @@ def frontier(known: Mapping[str, Tally], greedy: Tally, sessions: int) -> None:
         axes.plot(*spot, "o", color=BLUE)
         axes.annotate(name, spot, (6, 5), textcoords="offset points", fontsize=8)
     for name, policy, color in (
-        ("default, runs to the end", POLICIES["default, runs to the end"], BLUE),
         ("explore (simulated only)", POLICIES["explore"], GREEN),
         ("greedy", Greedy, RED),
         ("greedy, stops early", lambda: Greedy(early_stop=True), RED),
