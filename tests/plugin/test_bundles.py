@@ -137,9 +137,9 @@ def test_nobody_outside_can_make_a_bundle() -> None:
 # --------------------------------------------------------------------------- the rule
 
 
-def asked(gain: float, bundled: bool, runs: int = 1) -> str:
+def asked(gain: float, bundled: bool, runs: int = 1, baseline: int = 3) -> str:
     """What the default rule does with runs that are better by so many sigma."""
-    heads = {"h": tuple(judge.Run(1.0, i, "h") for i in range(3))}
+    heads = {"h": tuple(judge.Run(1.0, i, "h") for i in range(baseline))}
     value = 1.0 - gain * 1e-3
     mine = tuple(judge.Run(value, 9 + i, "h") for i in range(runs))
     noise = judge.Noise(1e-3, 30.0)
@@ -147,10 +147,13 @@ def asked(gain: float, bundled: bool, runs: int = 1) -> str:
 
 
 def test_a_near_miss_is_not_repeated_where_it_will_be_bundled() -> None:
-    """After its first run only; alone it has as many runs as it needs."""
-    assert asked(2.0, bundled=True) == judge.DISCARD
-    assert asked(2.0, bundled=False) == judge.REPLICATE
-    assert asked(2.5, bundled=True) == judge.REPLICATE
+    """After its first run only; alone it has as many runs as it needs. Of a baseline
+    that has no three runs yet less is asked."""
+    assert asked(2.5, bundled=True) == judge.DISCARD
+    assert asked(2.5, bundled=False) == judge.REPLICATE
+    assert asked(3.0, bundled=True) == judge.REPLICATE
+    assert asked(2.6, bundled=True) == judge.DISCARD
+    assert asked(2.6, bundled=True, baseline=2) == judge.REPLICATE
     assert asked(1.2, bundled=True, runs=2) == judge.REPLICATE
 
 

@@ -42,7 +42,7 @@ def test_without_pairs_a_keep_goes_on_with_the_runs_it_had(project):
     kept = next(row for row in ledger.candidates() if row["commit_id"])
     runs = [row["value"] for row in ledger.candidate_trials(kept["id"])]
     head = ledger.sessions()[-1]["head"]
-    assert len(runs) >= 3
+    assert len(runs) >= 2
     assert [row["value"] for row in ledger.head_trials(head)] == runs[1:]
 
 
@@ -72,7 +72,7 @@ def test_a_price_is_made_exact_before_anything_rests_on_it(project):
     ledger = project.ledger()
     better, loser = ledger.candidates()
     made = [(t["budget"], t["outcome"]) for t in ledger.candidate_trials(better["id"])]
-    assert made == [("10 steps", "waited"), *[("8 steps", "ok")] * 3]
+    assert made == [("10 steps", "waited"), *[("8 steps", "ok")] * 2]
     assert (better["state"], better["ratio"]) == ("keep", 1.25)
     made = [(t["budget"], t["outcome"]) for t in ledger.candidate_trials(loser["id"])]
     assert made == [("8 steps", "ok")]  # as the new baseline has them

@@ -81,7 +81,7 @@ def test_show_tells_all_of_a_keep(finished, run):
     assert code == 0
     assert finished.git("rev-parse", "autoresearch/main") in text
     assert "hypothesis it is near the best." in text
-    assert len(re.findall(r"^  run \d+ +ok 2\.\d{6} \(seed", text, re.MULTILINE)) == 3
+    assert len(re.findall(r"^  run \d+ +ok 2\.\d{6} \(seed", text, re.MULTILINE)) == 2
     assert "relation=better" in text
     assert lines[-1].strip()
     assert "| +LR = 0.02  # step size; range 0.001..1 log" in lines
