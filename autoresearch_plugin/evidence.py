@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from autoresearch_plugin.trial import Estimate
@@ -18,6 +18,7 @@ UNKNOWN_DF = 1.0
 PAIRED_DF_MIN = 4.0  # an unknown spread of pairs is believed from here on
 CAP, CAP_DF = 30.0, 6.0  # see `capped`; normal noise hardly ever meets it
 TINY = 1e-12
+LARGEST = 1e100  # of a metric; squares of larger ones overflow
 
 
 # ------------------------------------------------------------------- what is asked
@@ -108,9 +109,14 @@ def paired_noise(
     return pooled_noise(groups, level, prior)
 
 
+def is_number(value: float) -> bool:
+    """Whether a metric can be computed with: not infinite, not NaN, not absurd."""
+    return abs(value) < LARGEST
+
+
 def spread(group: Sequence[float]) -> tuple[float, int]:
     """Sum of squares around a group's mean, and its degrees of freedom."""
-    values = [x for x in group if math.isfinite(x)]
+    values = [x for x in group if is_number(x)]
     if len(values) < 2:
         return 0.0, 0
     return _variance(values) * (len(values) - 1), len(values) - 1
@@ -208,11 +214,16 @@ def weigh(question: Question) -> Evidence:
         ValueError: the candidate or one of its heads has no run.
     """
     heads = {
-        name: [run for run in runs if math.isfinite(run.value)]
+        name: [run for run in runs if is_number(run.value)]
         for name, runs in question.heads.items()
     }
     if not question.candidate or not all(heads.get(r.head) for r in question.candidate):
         raise ValueError("a verdict needs a run of the candidate and of each head.")
+    runs = tuple(
+        run if is_number(run.value) else replace(run, value=math.nan)
+        for run in question.candidate
+    )
+    question = replace(question, candidate=runs)
     samples = [_unpaired(question, heads), _paired(question, heads)]
     sample = min(filter(None, samples), key=lambda s: s.standard_error)
     sigma, n = sample.noise.sigma, len(sample.differences)

@@ -25,6 +25,7 @@ from autoresearch_plugin.evidence import (
     Question,
     Run,
     e_value,
+    is_number,
     log_mills,
     paired_noise,
     pooled_noise,
@@ -148,7 +149,7 @@ class Rule:
         hurdle = self.hurdle(question, evidence)
         e = evidence.e_value(hurdle, self.mu)
         go_e = self.low_bound(question, evidence, hurdle)
-        settled = evidence.head_n >= self.head_min
+        settled = evidence.head_n >= self.head_min and not evidence.missing
         last = min(self.n_max, question.max_runs)
         return Opinion(
             decision=self.decision(question, evidence, hurdle),
@@ -339,7 +340,7 @@ def decide(question: Question, rule: AnyRule = DEFAULT) -> Verdict:
         ValueError: the candidate or one of its heads has no run.
     """
     evidence = weigh(question)
-    measured = all(math.isfinite(run.value) for run in question.candidate)
+    measured = all(is_number(run.value) for run in question.candidate)
     out = question.failed_replicate or not measured
     opinion = Opinion(DISCARD, False, False) if out else _ask(rule, question)
     effect, effect_sd = _effect(evidence, opinion.better)
@@ -474,12 +475,19 @@ def _sentence(
         f"{evidence.baseline.mean:.{places}f} ± {sigma:.{places}f} "
         f"after {runs}{'' if evidence.n == 1 else 's'}"
     )
+    if opinion.e_value >= opinion.keep_e and not opinion.not_worse and _apart(evidence):
+        words += " that do not agree"
     if question.failed_replicate:
         return f"{words}, and a repeat run failed"
     if opinion.not_worse and not opinion.better:
         fewer = -question.added_lines
         return f"{words}, {fewer} line{'' if fewer == 1 else 's'} fewer"
     return words
+
+
+def _apart(evidence: Evidence) -> bool:
+    """Whether two runs are too far apart to be taken for strong evidence."""
+    return evidence.n == FEWEST and evidence.own > evidence.sigma
 
 
 def _headline(

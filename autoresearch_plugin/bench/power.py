@@ -68,6 +68,8 @@ def lines(
     `gain` and `sigma` in units of the metric; `sigma` is the standard deviation of one
     run, or of one paired difference, which has the own noise of two runs in it.
     """
+    if not gain > 0:
+        raise SettingsError(f"a gain above 0 is needed, not {gain:g}.")
     one = power(gain / (sigma / math.sqrt(2) if paired else sigma), paired)
     kind = "a paired difference" if paired else "a run"
     hours = one.hours(seconds)

@@ -232,6 +232,21 @@ class TestDefaultRule:
         verdict = judge.decide(ask(apart))
         assert verdict.e_value > 10
         assert (verdict.decision, verdict.proven_lower) == ("replicate", False)
+        capped = judge.decide(ask(apart, max_runs=2))
+        assert capped.sentence == (
+            "unproven: 0.9707 vs 0.9722 ± 0.0003 after 2 runs that do not agree"
+        )
+
+    @pytest.mark.parametrize(
+        "values", [[1e200, 1e200], [math.inf, -math.inf], [-1e300] * 3, [-1e101]]
+    )
+    def test_an_absurd_number_is_no_number(self, values):
+        """What a program may print must not stop a session."""
+        verdict = judge.decide(ask(values))
+        assert (verdict.decision, verdict.proven_lower) == ("discard", False)
+        assert verdict.sentence.startswith("discard: no number")
+        prior = judge.Prior(None)
+        assert math.isfinite(judge.pooled_noise([values], 1.0, prior).sigma)
 
     def test_a_rule_of_more_runs_needs_one_fewer_at_most(self):
         """Strong evidence saves one run, whatever `n_min` is, and never the second."""
@@ -337,6 +352,15 @@ class TestPairs:
         odd = replace(question.candidate[2], tokens_per_step=1)
         mixed = replace(question, candidate=(*question.candidate[:2], odd))
         assert judge.decide(mixed).decision == "discard"
+
+    def test_nothing_is_proven_while_a_partner_is_missing(self):
+        """The verdict that follows is made with the run that the baseline owes."""
+        question = pairs([2.3] * 3, [2.4] * 3, sigma=0.01)
+        odd = replace(question.candidate[2], seed=99)
+        mixed = replace(question, candidate=(*question.candidate[:2], odd))
+        verdict = judge.decide(mixed)
+        assert (verdict.decision, verdict.proven_lower) == ("replicate", False)
+        assert not verdict.proven_not_worse
 
     def test_the_numbers_shown_are_those_of_the_pairs(self):
         """The baseline shown is the mean over the same seeds."""
