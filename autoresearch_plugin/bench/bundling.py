@@ -42,7 +42,7 @@ class NearMisses:
             return None
         numbers = {idea.number for idea in ideas}
         parts = [pair for pair in self._waiting if pair[1].number in numbers]
-        self._waiting = [pair for pair in self._waiting if pair not in parts]
+        self._waiting = [one for one in self._waiting if one[1].number not in numbers]
         bundle = session.bundle(ideas)
         self._tried[bundle.number] = parts
         return bundle
